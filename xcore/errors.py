@@ -1,0 +1,120 @@
+"""Every error this engine raises on purpose, and the reason each one carries.
+
+A reason is CamelCase and an API: the same string stands in a status condition, in an HTTP
+problem and on the command line. What HTTP status a reason gets is not known here.
+
+    XcoreError                      component, reason, detail
+    ├── Invalid                     bad input: carries (field, message) pairs
+    │   ├── InvalidManifest
+    │   ├── InvalidSpec             a folder's manifest, told in its status
+    │   ├── InvalidBundle           a folder or archive that may not be run
+    │   └── NotSupported            understood, but this runtime or version cannot honour it
+    ├── NotFound → PluginNotFound
+    ├── Conflict
+    ├── NotAllowedTrusted           trusted is the operator's decision
+    ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
+    ├── StorageFull                 no room; nothing half-written
+    └── UpstreamError               the plugin's side of the wire
+        ├── UpstreamUnreachable
+        ├── UpstreamInvalid
+        └── UpstreamIdentity        somebody else answers where the sandbox should
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where (`spec.resources.memory`) and what is allowed."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class XcoreError(Exception):
+    """The root: `detail` is a sentence for a person and never holds a stack, host path or secret."""
+
+    reason = "Internal"
+    component = "controller"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Invalid(XcoreError):
+    """Bad input; `problems` names each field and what is allowed there."""
+
+    component = "client"
+
+    def __init__(self, detail: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(detail)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "; ".join([self.detail, *map(str, self.problems)])
+
+
+class InvalidManifest(Invalid):
+    reason = "InvalidManifest"
+
+
+class InvalidSpec(Invalid):
+    reason = "InvalidSpec"
+
+
+class InvalidBundle(Invalid):
+    reason = "InvalidBundle"
+
+
+class NotSupported(Invalid):
+    reason = "NotSupported"
+
+
+class NotFound(XcoreError):
+    component = "client"
+
+
+class PluginNotFound(NotFound):
+    reason = "PluginNotFound"
+
+
+class Conflict(XcoreError):
+    reason = "Conflict"
+    component = "client"
+
+
+class NotAllowedTrusted(XcoreError):
+    reason = "NotAllowedTrusted"
+    component = "client"
+
+
+class RuntimeUnavailable(XcoreError):
+    reason = "RuntimeUnavailable"
+    component = "runtime"
+
+
+class StorageFull(XcoreError):
+    reason = "StorageFull"
+
+
+class UpstreamError(XcoreError):
+    component = "plugin"
+
+
+class UpstreamUnreachable(UpstreamError):
+    reason = "UpstreamUnreachable"
+
+
+class UpstreamInvalid(UpstreamError):
+    reason = "UpstreamInvalid"
+
+
+class UpstreamIdentity(UpstreamError):
+    reason = "UpstreamIdentity"
