@@ -11,7 +11,10 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   └── NotSupported            understood, but this runtime or version cannot honour it
     ├── NotFound → PluginNotFound
     ├── Conflict
+    │   └── RouteConflict           somebody else has the name
     ├── NotAllowedTrusted           trusted is the operator's decision
+    ├── WorkloadRejected        the engine refused this workload; asking again may not help
+    │   └── ImagePull           its image is not there
     ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
     ├── StorageFull                 no room; nothing half-written
     └── UpstreamError               the plugin's side of the wire
@@ -90,9 +93,22 @@ class Conflict(XcoreError):
     component = "client"
 
 
+class RouteConflict(Conflict):
+    reason = "RouteConflict"
+
+
 class NotAllowedTrusted(XcoreError):
     reason = "NotAllowedTrusted"
     component = "client"
+
+
+class WorkloadRejected(XcoreError):
+    reason = "WorkloadRejected"
+    component = "runtime"
+
+
+class ImagePull(WorkloadRejected):
+    reason = "ImagePull"
 
 
 class RuntimeUnavailable(XcoreError):

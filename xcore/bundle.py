@@ -1,0 +1,169 @@
+"""Snapshots: a plugin folder copied once, addressed by its content, and never changed again.
+
+An instance always runs a snapshot, so a restart runs the revision that was accepted and never a half-saved edit.
+Refused: links, devices, more than 1,000 files or 64 MiB, names that are not plain. Left out: caches and version
+control.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xcore.errors import InvalidBundle, Problem, StorageFull
+from xcore.manifest import Manifest
+
+MAX_FILES = 1_000
+MAX_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 16
+LEFT_OUT = frozenset(
+    {"__pycache__", ".git", ".hg", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+)
+MANIFEST = "plugin.yaml"  # judged by itself: most of its fields take effect without a new instance
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file to copy: its path in the folder, and what identified it when it was listed."""
+
+    path: str
+    mtime_ns: int
+    size: int
+    inode: int
+    executable: bool
+
+
+class Snapshots:
+    """Content-addressed copies under one directory; each is `<directory>/<sha256>`, world-readable, no links."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def take(self, folder: Path) -> tuple[str, Path]:
+        """Copy the folder; returns (digest, path). Raises InvalidBundle, StorageFull.
+
+        A folder that changes while it is copied is copied again: what is kept existed at one moment.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.directory.chmod(0o755)
+        for _ in range(_ATTEMPTS):
+            staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.directory))
+            try:
+                before = survey(folder)
+                digest = _copy(folder, before, staging)
+                if survey(folder) == before:
+                    return digest, self._keep(staging, digest)
+            except FileNotFoundError:
+                continue  # a file went away between listing and reading: look again
+            except OSError as error:
+                raise _storage(error, folder) from error
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        raise InvalidBundle("the folder keeps changing while it is read; save it and let it rest")
+
+    def path(self, digest: str) -> Path:
+        return self.directory / digest
+
+    def _keep(self, staging: Path, digest: str) -> Path:
+        kept = self.path(digest)
+        if not kept.exists():
+            staging.chmod(0o755)
+            staging.rename(kept)
+        return kept
+
+    def collect(self, used: frozenset[str]) -> list[str]:
+        """Remove snapshots that nothing uses, and staging left by a crash. Returns the digests that went."""
+        if not self.directory.is_dir():
+            return []
+        unused = [entry for entry in self.directory.iterdir() if entry.name not in used]
+        for entry in unused:
+            shutil.rmtree(entry, ignore_errors=True)
+        return [entry.name for entry in unused]
+
+
+def revision(digest: str, manifest: Manifest) -> str:
+    """Name what rolls an instance: the code's digest and the fields that reach into it."""
+    told = {**manifest.rolling(), "name": manifest.metadata.name, "version": manifest.spec.version}
+    rolling = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{digest}\n{rolling}".encode()).hexdigest()
+
+
+def survey(folder: Path) -> list[Entry]:
+    """List what a snapshot would hold, sorted; raises InvalidBundle naming what may not be in it."""
+    entries = sorted(_walk(folder, "", 0), key=lambda entry: entry.path)
+    if len(entries) > MAX_FILES:
+        raise InvalidBundle(f"the folder holds {len(entries)} files; at most {MAX_FILES} are allowed")
+    total = sum(entry.size for entry in entries)
+    if total > MAX_BYTES:
+        raise InvalidBundle(f"the folder holds {total} bytes; at most {MAX_BYTES} are allowed")
+    return entries
+
+
+def _walk(directory: Path, prefix: str, depth: int) -> Iterator[Entry]:
+    if depth > MAX_DEPTH:
+        raise _refused(prefix, f"is nested deeper than {MAX_DEPTH} folders")
+    with os.scandir(directory) as found:
+        for number, item in enumerate(found):
+            if number > MAX_FILES * 2:
+                raise InvalidBundle(f"the folder holds far more than {MAX_FILES} files")
+            if item.name in LEFT_OUT or item.name.endswith(".pyc") or prefix + item.name == MANIFEST:
+                continue
+            path = prefix + item.name
+            status = item.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(Path(item.path), f"{path}/", depth + 1)
+            elif stat.S_ISREG(status.st_mode):
+                _plain(path)
+                executable = bool(status.st_mode & 0o111)
+                yield Entry(path, status.st_mtime_ns, status.st_size, status.st_ino, executable)
+            else:
+                raise _refused(path, "is a link, a device or a pipe; only files and folders are allowed")
+
+
+def _plain(path: str) -> None:
+    if len(path.encode(errors="surrogateescape")) > 255 or not path.isprintable():
+        raise _refused(
+            path[:60].encode(errors="replace").decode(), "is not a plain name of at most 255 bytes"
+        )
+
+
+def _copy(folder: Path, entries: list[Entry], staging: Path) -> str:
+    digest = hashlib.sha256()
+    for entry in entries:
+        content = _read(folder / entry.path)
+        target = staging / entry.path
+        for parent in reversed(target.relative_to(staging).parents[:-1]):
+            (staging / parent).mkdir(exist_ok=True)
+            (staging / parent).chmod(0o755)
+        target.write_bytes(content)
+        target.chmod(0o755 if entry.executable else 0o644)
+        name = entry.path.encode(errors="surrogateescape")
+        digest.update(b"%d %d %d\n" % (len(name), entry.executable, len(content)))
+        digest.update(name)
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    # Opened without following links: between listing and reading the author may swap a file for one.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _refused(path: str, what: str) -> InvalidBundle:
+    return InvalidBundle(f"{path} {what}", [Problem(path, what)])
+
+
+def _storage(error: OSError, folder: Path) -> Exception:
+    if error.errno in {28, 122}:  # ENOSPC, EDQUOT
+        return StorageFull("no room in the state directory for a copy of the plugin's code")
+    return InvalidBundle(f"the folder {folder.name} cannot be read: {error.strerror}")

@@ -1,0 +1,36 @@
+"""Time as an argument: everything that waits or dates asks a Clock, so tests move time instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time in seconds since the epoch, and waiting. `wait` returns True when the event came, False at the timeout."""
+
+    def time(self) -> float: ...
+
+    async def wait(self, event: asyncio.Event, timeout: float | None) -> bool: ...  # noqa: ASYNC109
+
+
+class SystemClock:
+    """The real one. Advances monotonically from the wall time at its making: a stepped wall clock restarts nothing."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def time(self) -> float:
+        return self._offset + time.monotonic()
+
+    async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:  # noqa: ASYNC109
+        try:
+            async with asyncio.timeout(timeout):
+                return await event.wait()
+        except TimeoutError:
+            return False
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    await clock.wait(asyncio.Event(), seconds)

@@ -1,0 +1,119 @@
+"""Where an instance answers, and how to be sure that it is this instance that answers.
+
+A sandbox owns the directory of its socket, so it can put anything there: a link to a host socket, another
+plugin's socket, a FIFO. Dialling therefore opens without following links, demands a socket, connects to what
+was opened (not to the name), and then demands that the peer process belongs to the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from xcore.errors import UpstreamIdentity, UpstreamInvalid, UpstreamUnreachable
+
+SOCKET_NAME = "p.sock"
+
+
+class Endpoint(Protocol):
+    """What probes need of every endpoint. Raises UpstreamError; bounded by `seconds` and `limit` bytes of body."""
+
+    async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """A unix socket in a directory the sandbox may write.
+
+    `belongs(pid)` tells whether a process is inside the sandbox; it is asked for every connection.
+    """
+
+    directory: Path
+    belongs: Callable[[int], bool] = field(compare=False)
+
+    def dial(self) -> socket.socket:
+        """Return a connected, non-blocking socket; raises UpstreamUnreachable or UpstreamIdentity."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._connect(sock)
+            pid = _peer_pid(sock)
+            if pid <= 0 or not self.belongs(pid):
+                raise UpstreamIdentity("the process behind the sandbox's socket is not of the sandbox")
+        except OSError as error:
+            sock.close()
+            raise UpstreamUnreachable(f"the sandbox's socket cannot be reached: {error.strerror}") from error
+        except UpstreamIdentity:
+            sock.close()
+            raise
+        return sock
+
+    def _connect(self, sock: socket.socket) -> None:
+        directory = os.open(self.directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            opened = os.open(SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                if not stat.S_ISSOCK(os.fstat(opened).st_mode):
+                    raise UpstreamIdentity("the sandbox put something else where its socket should be")
+                # A full backlog gives EAGAIN: a failed dial, never a half-open connection.
+                sock.connect(f"/proc/self/fd/{opened}")
+            finally:
+                os.close(opened)
+        finally:
+            os.close(directory)
+
+    async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._get(path, limit)
+        except TimeoutError:
+            raise UpstreamUnreachable(f"no answer to {path} within {seconds:g} s") from None
+        except OSError as error:
+            raise UpstreamUnreachable(f"the connection broke: {error.strerror}") from error
+
+    async def _get(self, path: str, limit: int) -> tuple[int, bytes]:
+        # Read by the stream's own rules: one request, connection closed by the other side at the end.
+        reader, writer = await asyncio.open_connection(sock=self.dial(), limit=limit + 65536)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read(limit + 4096)
+            while len(answer) <= limit + 4096 and (more := await reader.read(limit + 4096)):
+                answer += more
+        finally:
+            writer.close()
+        return _parse(answer, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class AsgiEndpoint:
+    """A trusted plugin in this process: `app` serves requests, `probe(path)` answers (status, body)."""
+
+    app: Callable[..., Awaitable[None]]
+    probe: Callable[[str], Awaitable[tuple[int, bytes]]] = field(compare=False)
+
+    async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(seconds):
+                status, body = await self.probe(path)
+        except TimeoutError:
+            raise UpstreamUnreachable(f"no answer to {path} within {seconds:g} s") from None
+        return status, body[:limit]
+
+
+def _peer_pid(sock: socket.socket) -> int:
+    """Give the process that called listen(2), by SO_PEERCRED (unix(7)); 0 when it is of another pid namespace."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], "little", signed=True)
+
+
+def _parse(answer: bytes, limit: int) -> tuple[int, bytes]:
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    parts = head.split(b"\r\n", 1)[0].split(b" ", 2)
+    if not separator or len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+        raise UpstreamInvalid("the answer to a probe is not HTTP")
+    return int(parts[1]), body[:limit]

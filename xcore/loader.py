@@ -1,0 +1,87 @@
+"""Plugin folders on disk: what each one declares, and a snapshot of its code when it changed.
+
+A folder counts when it holds `plugin.yaml`. Nothing is refused here for good: what is wrong with a folder travels
+in its `Declared`, so that it can be told in a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xcore.bundle import MANIFEST, Entry, Snapshots, revision, survey
+from xcore.errors import InvalidBundle, InvalidManifest, InvalidSpec, StorageFull, XcoreError
+from xcore.manifest import Manifest, parse
+
+MAX_FOLDERS = 1_000
+MAX_MANIFEST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What one folder says it wants: a manifest with its code, or the reason why not."""
+
+    folder: str
+    manifest: Manifest | None = None
+    digest: str = ""
+    revision: str = ""
+    code: Path | None = None
+    error: XcoreError | None = None
+
+
+class Loader:
+    """Reads all plugin folders. Call `scan` in a thread; it remembers what it saw, so an unchanged folder is cheap."""
+
+    def __init__(self, directory: Path, snapshots: Snapshots) -> None:
+        self.directory, self.snapshots = directory, snapshots
+        self._seen: dict[str, tuple[bytes, list[Entry], Declared]] = {}
+
+    def scan(self) -> list[Declared]:
+        """Give every folder that has a manifest, sorted by name; raises InvalidSpec when the directory cannot be read."""
+        try:
+            found = sorted(f for f in self.directory.iterdir() if f.is_dir() and (f / MANIFEST).exists())
+        except OSError as error:
+            raise InvalidSpec(f"the plugins directory cannot be read: {error.strerror}") from error
+        if len(found) > MAX_FOLDERS:
+            raise InvalidSpec(f"{len(found)} plugin folders; at most {MAX_FOLDERS} are read")
+        self._seen = {f.name: self._seen[f.name] for f in found if f.name in self._seen}
+        return [self._declared(folder) for folder in found]
+
+    def _declared(self, folder: Path) -> Declared:
+        try:
+            text = _read(folder / MANIFEST)
+            before = self._seen.get(folder.name)
+            known = before[2].manifest if before and before[0] == text else None
+            manifest = known or _parse(text)
+            entries = survey(folder / (manifest.spec.source.folder or "."))
+            if before is not None and before[:2] == (text, entries):
+                return before[2]
+        except (InvalidSpec, InvalidBundle) as error:
+            return Declared(folder.name, error=error)
+        except OSError as error:
+            return Declared(folder.name, error=InvalidBundle(f"the folder cannot be read: {error.strerror}"))
+        declared = self._load(folder, manifest)
+        if declared.error is None:
+            self._seen[folder.name] = (text, entries, declared)
+        return declared
+
+    def _load(self, folder: Path, manifest: Manifest) -> Declared:
+        try:
+            digest, code = self.snapshots.take(folder / (manifest.spec.source.folder or "."))
+        except (InvalidBundle, StorageFull) as error:
+            return Declared(folder.name, manifest, error=error)
+        return Declared(folder.name, manifest, digest, revision(digest, manifest), code)
+
+
+def _parse(text: bytes) -> Manifest:
+    try:
+        return parse(text, name=MANIFEST)
+    except InvalidManifest as error:
+        raise InvalidSpec(error.detail, error.problems) from error
+
+
+def _read(path: Path) -> bytes:
+    if path.is_symlink():
+        raise InvalidBundle(f"{path.name} is a link; only files and folders are allowed")
+    with path.open("rb") as file:
+        return file.read(MAX_MANIFEST + 1)

@@ -1,0 +1,77 @@
+"""The plugin contract: a class with typed actions. Refuses nothing here; signatures are judged when a plugin loads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK = "__xcore_action__"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionMark:
+    """What `@action` leaves on a method: its public name (None: the method's own) and whether GET may call it."""
+
+    name: str | None
+    safe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who the plugin is and what it was given: `self.context`, set before `startup`."""
+
+    name: str
+    version: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("plugin"))
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Any answer an action wants to give instead of JSON: `content` is sent as it is (str as UTF-8)."""
+
+    content: bytes | str = b""
+    media_type: str = "application/octet-stream"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Plugin:
+    """Derive from it, mark methods with `@action`; override the three hooks as needed.
+
+    One instance serves all requests of a process. `startup` ends before the first request and may raise:
+    the plugin is then not started. `health` may raise or return False: the plugin is then not ready.
+    """
+
+    context: Context
+
+    async def startup(self) -> None:
+        """Called once, before the first request."""
+
+    async def shutdown(self) -> None:
+        """Called once, after the last request."""
+
+    async def health(self) -> bool:
+        """Tell whether requests can be served now."""
+        return True
+
+
+@overload
+def action(method: F, /) -> F: ...
+@overload
+def action(*, name: str | None = None, safe: bool = False) -> Callable[[F], F]: ...
+
+
+def action(method: Any = None, /, *, name: str | None = None, safe: bool = False) -> Any:
+    """Make a method callable as `POST /app/<plugin>/<name>`; `safe=True` answers GET too, with query parameters."""
+
+    def mark(function: F) -> F:
+        setattr(function, MARK, ActionMark(name, safe))
+        return function
+
+    return mark if method is None else mark(method)

@@ -1,0 +1,113 @@
+"""What is remembered of a plugin over restarts of the controller, as documents in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xcore.errors import InvalidManifest
+from xcore.manifest import from_dict
+from xcore.restart import Restarts
+from xcore.store import Store
+from xcore.workload import Exit, ExitReason, Workload
+
+KIND = "plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`served` is the last revision that was ready; `generation` counts what was accepted."""
+
+    folder: str = ""
+    suspended: bool = False
+    generation: int = 0
+    served: Workload | None = None
+    restarts: Restarts = field(default_factory=Restarts)
+
+
+class Records:
+    """Records by plugin name. `code` directories are stored by name only: they lie under `snapshots`."""
+
+    def __init__(self, store: Store, snapshots: Path) -> None:
+        self._store, self._snapshots = store, snapshots
+        self._folders: dict[str, str] = dict((store.read("index", "folders") or {}).get("folders", {}))
+
+    def read(self, name: str) -> Record:
+        document = self._store.read(KIND, name)
+        if document is None:
+            return Record()
+        return Record(
+            folder=document["folder"],
+            suspended=document["suspended"],
+            generation=document["generation"],
+            served=self._workload(document["served"]),
+            restarts=_restarts(document["restarts"]),
+        )
+
+    def write(self, name: str, record: Record) -> None:
+        document = {
+            "folder": record.folder,
+            "suspended": record.suspended,
+            "generation": record.generation,
+            "served": _served(record.served),
+            "restarts": _history(record.restarts),
+        }
+        self._store.write(KIND, name, document)
+        if record.folder and self._folders.get(record.folder) != name:
+            self._folders[record.folder] = name
+            self._store.write("index", "folders", {"folders": self._folders})
+
+    def delete(self, name: str) -> None:
+        self._store.delete(KIND, name)
+        self._folders = {folder: of for folder, of in self._folders.items() if of != name}
+        self._store.write("index", "folders", {"folders": self._folders})
+
+    def name_of(self, folder: str) -> str | None:
+        """Tell which plugin this folder held when it was last readable."""
+        return self._folders.get(folder)
+
+    def _workload(self, document: dict[str, Any] | None) -> Workload | None:
+        if document is None:
+            return None
+        try:
+            manifest = from_dict(document["manifest"])
+        except InvalidManifest:
+            return None  # written by a version with other fields: the folder will tell again
+        code = self._snapshots / document["code"]
+        return Workload(manifest, document["revision"], document["generation"], code)
+
+
+def _served(workload: Workload | None) -> dict[str, Any] | None:
+    if workload is None:
+        return None
+    return {
+        "manifest": workload.manifest.to_dict(),
+        "revision": workload.revision,
+        "generation": workload.generation,
+        "code": workload.code.name,
+    }
+
+
+def _history(history: Restarts) -> dict[str, Any]:
+    last = history.last
+    return {
+        "count": history.count,
+        "recent": list(history.recent),
+        "consecutive": history.consecutive,
+        "held": history.held,
+        "nextTime": history.next_time,
+        "last": None if last is None else [last.reason.value, last.code, last.at, last.message, last.served],
+    }
+
+
+def _restarts(document: dict[str, Any]) -> Restarts:
+    last = document["last"]
+    return Restarts(
+        count=document["count"],
+        recent=tuple(document["recent"]),
+        consecutive=document["consecutive"],
+        held=document["held"],
+        next_time=document["nextTime"],
+        last=None if last is None else Exit(ExitReason(last[0]), *last[1:]),
+    )

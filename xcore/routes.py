@@ -1,0 +1,108 @@
+"""The route table: which instance answers for which plugin. Written by the manager, read for every request.
+
+A swap is one assignment. Whoever stops an instance waits until the table no longer names it and its last
+request is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from xcore.endpoint import Endpoint
+from xcore.manifest import Manifest
+
+
+@dataclass(eq=False, slots=True)
+class Target:
+    """One instance as requests see it. `inflight`: requests sent to it whose answer is not complete."""
+
+    instance: str
+    endpoint: Endpoint
+    inflight: int = 0
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def enter(self) -> None:
+        self.inflight += 1
+        self.drained.clear()
+
+    def leave(self) -> None:
+        self.inflight -= 1
+        if self.inflight == 0:
+            self.drained.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How requests to a plugin are treated.
+
+    Without a target, `hold` tells whether one is expected soon (requests wait); `reason` and `retry_after`
+    (seconds) are what callers are told otherwise.
+    """
+
+    plugin: str
+    manifest: Manifest
+    target: Target | None
+    hold: bool = False
+    reason: str = ""
+    retry_after: float = 1.0
+
+
+class RouteTable:
+    """Plugin name → Route, with a hint back: `on_suspect(name)` is called when an upstream did not behave."""
+
+    def __init__(self, on_suspect: Callable[[str], None] = lambda _: None) -> None:
+        self.on_suspect = on_suspect
+        self._routes: dict[str, Route] = {}
+        self._targets: dict[str, Target] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def get(self, plugin: str) -> Route | None:
+        return self._routes.get(plugin)
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(list(self._routes.values()))
+
+    def target(self, instance: str, endpoint: Endpoint) -> Target:
+        """Give the one Target of an instance, so that its count survives a re-put."""
+        return self._targets.setdefault(instance, Target(instance, endpoint))
+
+    def put(self, route: Route) -> None:
+        self._routes[route.plugin] = route
+        self._changed(route.plugin)
+
+    def drop(self, plugin: str) -> None:
+        self._routes.pop(plugin, None)
+        self._changed(plugin)
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(plugin)` after every change; it must not raise or wait."""
+        self._listeners.append(listener)
+
+    def _changed(self, plugin: str) -> None:
+        named = {route.target.instance for route in self._routes.values() if route.target}
+        for instance in [i for i, t in self._targets.items() if i not in named and not t.inflight]:
+            del self._targets[instance]
+        for listener in self._listeners:
+            listener(plugin)
+
+    async def drain(self, plugin: str, instance: str, seconds: float) -> None:
+        """Wait until no route names the instance and its requests are done, `seconds` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._named(plugin, instance):
+                    changed = asyncio.Event()
+                    self._listeners.append(wake := lambda _, e=changed: e.set())
+                    try:
+                        await changed.wait()
+                    finally:
+                        self._listeners.remove(wake)
+                target = self._targets.get(instance)
+                if target is not None and target.inflight:
+                    await target.drained.wait()
+
+    def _named(self, plugin: str, instance: str) -> bool:
+        route = self._routes.get(plugin)
+        return route is not None and route.target is not None and route.target.instance == instance

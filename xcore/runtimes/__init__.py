@@ -1,0 +1,1 @@
+"""Where plugins run: the two seams (`Runtime`, `Engine`) and what implements them."""

@@ -1,0 +1,270 @@
+"""The `docker` engine: one hardened container per instance, on a local Docker Engine.
+
+The only module that imports the Docker client. Its calls block, so they run in threads of our own, few and
+bounded; events and logs have theirs. What exists is read back from the engine by our owner label, and nothing
+without that label is ever touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from xcore.endpoint import UnixEndpoint
+from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
+from xcore.manifest import Manifest
+from xcore.runtimes import envelope
+from xcore.runtimes.dockerlog import read_log
+from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
+from xcore.runtimes.envelope import Identity
+from xcore.runtimes.threaded import follow
+from xcore.workload import Instance, LogLine, Workload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CALL_SECONDS = 10
+THREADS = 8
+UIDS = range(100_000, 165_536)
+UIDS_REMAPPED = range(10_000, 60_000)  # under userns-remap or rootless, higher ones do not exist
+_GONE = frozenset({404, 409})
+
+
+class DockerEngine:
+    """See `Engine`. `state_dir` holds the socket directories of a controller that is not root."""
+
+    name = "docker"
+
+    def __init__(self, *, owner: str, image: str, seccomp: str, state_dir: Path) -> None:
+        self._image = image
+        self._owner, self._seccomp = owner, seccomp
+        self._sockets = None if os.geteuid() == 0 else state_dir / "run"
+        self._client = functools.cache(lambda: docker.APIClient(timeout=CALL_SECONDS, version="auto"))
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
+        self._outages = Outages()
+        self._out_of_memory: set[str] = set()
+        self._reserved: set[int] = set()
+        self._uids = UIDS
+        self._runtimes: frozenset[str] = frozenset()
+
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
+        return "True", "Enforced", "the sandbox has no network device but loopback"
+
+    def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return self._image
+
+    async def open(self) -> None:
+        """Find out what this engine can do; raises RuntimeUnavailable, ImagePull."""
+        info = await self._call(lambda: self._client().info())
+        if any("userns" in option or "rootless" in option for option in info.get("SecurityOptions") or ()):
+            self._uids = UIDS_REMAPPED
+        self._runtimes = frozenset(info.get("Runtimes") or ())
+        if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
+            raise RuntimeUnavailable("this engine has no seccomp, so nothing can be isolated on it")
+        await self.require_image()
+
+    async def require_image(self) -> None:
+        try:
+            await self._call(lambda: self._client().inspect_image(self._image))
+        except WorkloadRejected as error:
+            raise ImagePull(
+                f"the image {self._image} is not on the engine; `make image` builds it"
+            ) from error
+
+    def check(self, manifest: Manifest) -> Sequence[Problem]:
+        wanted = manifest.spec.runtime_class
+        if wanted and wanted not in self._runtimes:
+            known = ", ".join(sorted(self._runtimes)) or "none"
+            return [
+                Problem("spec.runtimeClass", f"{wanted} is not registered with this engine; it has {known}")
+            ]
+        return []
+
+    async def start(self, workload: Workload) -> Instance:
+        uid = await self._call(self._free_uid)
+        try:
+            return await self._call(self._start, workload, uid)
+        finally:
+            self._reserved.discard(uid)
+
+    async def stop(self, instance: Instance, *, grace: float) -> None:
+        await self._call(self._stop, instance.id, grace)
+
+    async def remove(self, instance: Instance) -> None:
+        await self._call(self._remove, instance.id)
+        self._out_of_memory.discard(instance.id)
+
+    async def list(self, plugin: str | None = None) -> Sequence[Instance]:
+        labels = [f"{envelope.OWNER}={self._owner}"]
+        if plugin is not None:
+            labels.append(f"{envelope.PLUGIN}={plugin}")
+        return await self._call(self._list, labels)
+
+    async def watch(self) -> AsyncIterator[str]:
+        """Follow the engine's events: ends and memory kills, by plugin."""
+        async for event in follow(self._events, (requests.RequestException, DockerException)):
+            attributes = event["Actor"]["Attributes"]
+            if event["Action"] == "oom":
+                self._out_of_memory.add(event["Actor"]["ID"])
+            yield attributes.get(envelope.PLUGIN, "")
+        self._outages.lost()
+        raise RuntimeUnavailable("the engine closed its event stream")
+
+    def logs(self, instance: Instance, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        client = functools.partial(docker.APIClient, timeout=CALL_SECONDS, version="auto")
+        return read_log(client, instance.id, lines=lines, follow=follow)
+
+    async def aclose(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # -- blocking, in threads -----------------------------------------------------------------------------------
+
+    def _start(self, workload: Workload, uid: int) -> Instance:
+        short_id = secrets.token_hex(4)
+        identity = Identity(
+            short_id=short_id,
+            uid=uid,
+            gid=uid if self._sockets is None else os.getegid(),
+            owner=self._owner,
+            image=self._image,
+            seccomp=self._seccomp,
+            socket_dir=self._make_socket_dir(short_id),
+        )
+        body = envelope.create_body(workload, identity)
+        client = self._client()
+        created = client.create_container_from_config(body, envelope.container_name(workload, identity))
+        try:
+            client.start(created["Id"])
+        except (APIError, requests.RequestException):
+            self._remove(created["Id"])
+            raise
+        return self._instance(client.inspect_container(created["Id"]))
+
+    def _make_socket_dir(self, short_id: str) -> str | None:
+        if self._sockets is None:
+            return None
+        directory = self._sockets / short_id
+        directory.mkdir(parents=True, mode=0o770)
+        directory.chmod(0o770)
+        return str(directory)
+
+    def _stop(self, container: str, grace: float) -> None:
+        client = self._client()
+        try:
+            if client.inspect_container(container)["State"]["Paused"]:
+                client.unpause(container)
+            client.stop(container, timeout=max(1, round(grace)))
+        except NotFound:
+            return
+
+    def _remove(self, container: str) -> None:
+        try:
+            client = self._client()
+            mounts = client.inspect_container(container)["Mounts"]
+            client.remove_container(container, v=True, force=True)
+        except APIError as error:
+            if error.status_code not in _GONE:
+                raise
+            return
+        if self._sockets is not None:
+            _clear(Path(next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)))
+
+    def _list(self, labels: Sequence[str]) -> Sequence[Instance]:
+        instances = []
+        client = self._client()
+        for summary in client.containers(all=True, filters={"label": labels}):
+            try:
+                instances.append(self._instance(client.inspect_container(summary["Id"])))
+            except NotFound:
+                continue  # removed between the list and the look
+        return instances
+
+    def _instance(self, found: dict[str, Any]) -> Instance:
+        container, labels, state = found["Id"], found["Config"]["Labels"], found["State"]
+        source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == envelope.SOCKET_DIR), None)
+        out_of_memory = bool(state.get("OOMKilled")) or container in self._out_of_memory
+        return Instance(
+            id=container,
+            plugin=labels[envelope.PLUGIN],
+            revision=labels.get(envelope.REVISION, ""),
+            generation=int(labels.get(envelope.GENERATION, "0")),
+            started_at=parse_time(state["StartedAt"]) or parse_time(found["Created"]),
+            endpoint=UnixEndpoint(Path(source), functools.partial(_in_container, container))
+            if source
+            else None,
+            exit=exit_of(state, self._outages, out_of_memory=out_of_memory),
+            oom=out_of_memory,
+        )
+
+    def _free_uid(self) -> int:
+        """Pick a uid that no sandbox of anybody on this engine has: some kernel limits count per uid."""
+        taken = {int(c["Labels"].get(envelope.UID) or 0) for c in self._client().containers(all=True)}
+        start = secrets.randbelow(len(self._uids))
+        for offset in range(len(self._uids)):
+            uid = self._uids[(start + offset) % len(self._uids)]
+            if uid not in taken and uid not in self._reserved:
+                self._reserved.add(uid)
+                return uid
+        raise WorkloadRejected("every uid for sandboxes is taken on this engine")
+
+    def _events(self) -> Any:
+        filters = {
+            "type": "container",
+            "label": f"{envelope.OWNER}={self._owner}",
+            "event": ["die", "oom", "destroy"],
+        }
+        # A little of the past: what happened between the last stream and this one.
+        since = int(time.time()) - 5
+        client = docker.APIClient(timeout=None, version="auto")  # type: ignore[arg-type]  # None: no timeout
+        return client.events(decode=True, filters=filters, since=since)
+
+    # -- between threads and the loop ---------------------------------------------------------------------------
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call in one of our threads and speak our own errors."""
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
+        except ImageNotFound as error:
+            raise ImagePull(f"the image {self._image} is not on the engine") from error
+        except APIError as error:
+            if error.is_server_error() and "OCI runtime" not in str(error.explanation):
+                raise self._away(error) from error
+            raise WorkloadRejected(f"the engine refused: {_short(error.explanation)}") from error
+        except (requests.RequestException, DockerException) as error:
+            raise self._away(error) from error
+        self._outages.seen()
+        return result
+
+    def _away(self, error: Exception) -> RuntimeUnavailable:
+        self._outages.lost()
+        return RuntimeUnavailable(f"the Docker engine does not answer ({type(error).__name__})")
+
+
+def _in_container(container: str, pid: int) -> bool:
+    """Tell whether a process is in this container, by the path of its cgroup (holds on runc and on gVisor)."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text("ascii")
+    except OSError:
+        return False
+
+
+def _clear(directory: Path) -> None:
+    for item in directory.iterdir():
+        item.unlink()
+    directory.rmdir()
+
+
+def _short(explanation: object) -> str:
+    return str(explanation).splitlines()[0][:200]

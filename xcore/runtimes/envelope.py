@@ -1,0 +1,166 @@
+"""The hardened envelope of a Docker sandbox: a workload in, the body of `POST /containers/create` out. Pure.
+
+Nothing in a manifest can widen it. Field names are the Engine API's; every value has its reason in
+docs/isolation.md. Linux capabilities(7), seccomp(2), CIS Docker Benchmark section 5.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from xcore.endpoint import SOCKET_NAME
+from xcore.workload import Workload
+
+SOCKET_DIR = "/run/plugin"
+CODE_DIR = "/plugin"
+COMMAND = ["python3", "-m", "sandbox_image.runner"]
+SCHEMA = "1"
+
+OWNER = "dev.xcore.owner"
+PLUGIN = "dev.xcore.plugin"
+REVISION = "dev.xcore.revision"
+GENERATION = "dev.xcore.generation"
+SCHEMA_LABEL = "dev.xcore.schema"
+UID = "dev.xcore.uid"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a sandbox is: its short id, the uid nobody else on the engine has, and its owner.
+
+    `socket_dir`: a host directory in place of the tmpfs volume, for a controller that is not root; `gid` is then
+    the controller's own group, else the uid's twin.
+    """
+
+    short_id: str
+    uid: int
+    gid: int
+    owner: str
+    image: str
+    seccomp: str
+    socket_dir: str | None = None
+
+
+def container_name(workload: Workload, identity: Identity) -> str:
+    return f"xcore-{workload.name}-{identity.short_id}"
+
+
+def create_body(workload: Workload, identity: Identity) -> dict[str, Any]:
+    return {
+        "Image": identity.image,
+        "User": f"{identity.uid}:{identity.gid}",
+        "Hostname": f"plugin-{identity.short_id}",
+        "Entrypoint": COMMAND,
+        "Cmd": [],
+        "WorkingDir": "/",
+        "Env": _environment(workload),
+        "Labels": _labels(workload, identity),
+        "Healthcheck": {"Test": ["NONE"]},  # probed through the socket, never by exec
+        "StopSignal": "SIGTERM",
+        "StopTimeout": int(workload.manifest.spec.termination_grace_period_seconds),
+        "OpenStdin": False,
+        "Tty": False,
+        "HostConfig": _host_config(workload, identity),
+    }
+
+
+def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
+    spec = workload.manifest.spec
+    memory = spec.resources.memory_bytes
+    tmp = spec.resources.tmp_bytes
+    return {
+        "Init": True,  # reaps, forwards SIGTERM, and turns a ptrace trick of PID 1 into a clean end
+        "Privileged": False,
+        "CapAdd": [],
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={identity.seccomp}"],
+        "ReadonlyRootfs": True,
+        "Binds": [],
+        "Mounts": [_socket_mount(workload, identity), _code_mount(workload)],
+        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp},nr_inodes=4096,mode=1777"},  # noqa: S108
+        "NetworkMode": "none",
+        "PortBindings": {},
+        "PublishAllPorts": False,
+        "IpcMode": "none",
+        "PidMode": "",
+        "UTSMode": "",
+        "CgroupnsMode": "private",
+        "Memory": memory,
+        "MemorySwap": memory,
+        "MemoryReservation": memory // 2,
+        "MemorySwappiness": 0,
+        "OomKillDisable": False,
+        "NanoCpus": round(spec.resources.cpu_cores * 1e9),
+        "CpuShares": 512,
+        "PidsLimit": spec.resources.pids_limit,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 1024, "Hard": 1024},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "memlock", "Soft": 65536, "Hard": 65536},
+        ],
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": "1m", "max-file": "2", "mode": "non-blocking", "max-buffer-size": "1m"},
+        },
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        **({"Runtime": spec.runtime_class} if spec.runtime_class else {}),
+    }
+
+
+def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:
+    if identity.socket_dir is not None:
+        return {"Type": "bind", "Source": identity.socket_dir, "Target": SOCKET_DIR, "ReadOnly": False}
+    owner = f"uid={identity.uid},gid={identity.gid}"
+    options = f"size=64k,nr_inodes=16,{owner},mode=0700,nosuid,nodev,noexec"
+    driver = {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs", "o": options}}
+    labels = {OWNER: identity.owner, PLUGIN: workload.name}
+    volume = {"NoCopy": True, "DriverConfig": driver, "Labels": labels}
+    return {"Type": "volume", "Target": SOCKET_DIR, "ReadOnly": False, "VolumeOptions": volume}
+
+
+def _code_mount(workload: Workload) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(workload.code),
+        "Target": CODE_DIR,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
+    }
+
+
+def plugin_spec(workload: Workload) -> str:
+    """What the runner is told, as JSON; nothing in it may change without a new revision."""
+    spec = workload.manifest.spec
+    told = {
+        "name": workload.name,
+        "version": spec.version,
+        "entrypoint": spec.entrypoint,
+        "config": spec.config,
+    }
+    return json.dumps(told, separators=(",", ":"))
+
+
+def _environment(workload: Workload) -> list[str]:
+    declared = {item.name: item.value for item in workload.manifest.spec.env}
+    fixed = {
+        "HOME": "/tmp",  # noqa: S108
+        "LANG": "C.UTF-8",
+        "PLUGIN_PATH": CODE_DIR,
+        "PLUGIN_SOCKET": f"{SOCKET_DIR}/{SOCKET_NAME}",
+        "PLUGIN_SPEC": plugin_spec(workload),
+    }
+    return [f"{name}={value}" for name, value in {**{"OMP_NUM_THREADS": "1"}, **declared, **fixed}.items()]
+
+
+def _labels(workload: Workload, identity: Identity) -> dict[str, str]:
+    return {
+        OWNER: identity.owner,
+        PLUGIN: workload.name,
+        REVISION: workload.revision,
+        GENERATION: str(workload.generation),
+        SCHEMA_LABEL: SCHEMA,
+        UID: str(identity.uid),
+    }

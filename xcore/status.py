@@ -1,0 +1,188 @@
+"""The status of a plugin, as the API, the command line and (later) the custom resource show it. Pure.
+
+Conditions follow the Kubernetes API conventions: type, status True | False | Unknown, reason, message,
+lastTransitionTime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from xcore.errors import ImagePull, Invalid, RuntimeUnavailable, XcoreError
+from xcore.restart import Restarts
+from xcore.runtimes.seams import Observed
+from xcore.workload import Exit, ExitReason, Phase
+
+IN_A_ROW_FOR_LOOP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the manager knows of a plugin: what was declared, what was refused, what is observed."""
+
+    name: str
+    generation: int
+    refused: XcoreError | None
+    observed: Observed | None
+    suspended: bool
+    isolated: tuple[str, str, str]  # the NetworkIsolated condition: status, reason, message
+    image: str = ""
+    actions: Sequence[str] = field(default_factory=tuple)
+
+
+Condition = tuple[str, str, str]  # status, reason, message
+
+
+def build(facts: Facts, now: float, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Give the status object; `before` is the previous one, for the times of transition."""
+    observed = facts.observed
+    serving = observed.serving if observed else None
+    wanted = observed.wanted if observed else None
+    status: dict[str, Any] = {
+        "observedGeneration": facts.generation,
+        "replicas": len(observed.instances) if observed else 0,
+        "readyReplicas": int(serving is not None),
+        "endpoint": f"/app/{facts.name}",
+        "runtime": observed.runtime if observed else "",
+        "image": facts.image,
+        "currentRevision": serving.revision[:12] if serving else "",
+        "updateRevision": wanted.revision[:12] if wanted else "",
+        "actions": list(facts.actions),
+        "restarts": _restarts(observed.restarts if observed else Restarts(), observed, now),
+    }
+    status["conditions"] = _with_times(_conditions(facts), status["observedGeneration"], now, before)
+    return status
+
+
+def is_true(status: Mapping[str, Any], condition: str) -> bool:
+    return any(c["type"] == condition and c["status"] == "True" for c in status["conditions"])
+
+
+def _conditions(facts: Facts) -> dict[str, Condition]:
+    conditions = {"Accepted": _accepted(facts)}
+    if facts.observed is not None:
+        conditions["Programmed"] = _programmed(facts.observed)
+        conditions["ImageVerified"] = _image(facts.observed)
+        conditions["NetworkIsolated"] = facts.isolated
+        conditions["Progressing"] = _progressing(facts.observed)
+        conditions["Active"] = ("False", "Suspended", "") if facts.suspended else ("True", "Serving", "")
+    conditions["Ready"] = _ready(facts)
+    return conditions
+
+
+def _accepted(facts: Facts) -> Condition:
+    if facts.refused is None:
+        return "True", "Accepted", ""
+    return "False", facts.refused.reason, told(facts.refused)
+
+
+def told(error: XcoreError) -> str:
+    """Say an error in one line, with the first few fields that are wrong."""
+    if isinstance(error, Invalid):
+        return "; ".join([error.detail, *map(str, error.problems[:5])])
+    return error.detail
+
+
+def _programmed(observed: Observed) -> Condition:
+    failure = observed.failure
+    if failure is None:
+        return "True", "Programmed", ""
+    unknown = isinstance(failure, RuntimeUnavailable)
+    reason = "RuntimeUnavailable" if unknown else "WorkloadRejected"
+    return ("Unknown" if unknown else "False"), reason, failure.detail
+
+
+def _image(observed: Observed) -> Condition:
+    if isinstance(observed.failure, ImagePull):
+        return "False", "ImagePull", observed.failure.detail
+    return "True", "NotRequired", ""
+
+
+def _progressing(observed: Observed) -> Condition:
+    if observed.broken:
+        return "False", "RolledBack", f"StartupFailed: {observed.broken}"
+    if observed.settled:
+        return "True", "NewRevisionAvailable", ""
+    return "True", "RollingOut", ""
+
+
+def _ready(facts: Facts) -> Condition:
+    observed = facts.observed
+    if observed is None:
+        return "False", facts.refused.reason if facts.refused else "Starting", ""
+    if facts.suspended:
+        return "False", "Suspended", ""
+    if observed.serving is not None:
+        return "True", "Ready", ""
+    if observed.failure is not None:
+        unknown = isinstance(observed.failure, RuntimeUnavailable)
+        return ("Unknown" if unknown else "False"), observed.failure.reason, observed.failure.detail
+    return _not_ready(observed)
+
+
+def _not_ready(observed: Observed) -> Condition:
+    history = observed.restarts
+    last = history.last
+    if history.held:
+        return "False", history.held, _why(last)
+    unready = next((i for i in observed.instances if i.phase is Phase.Unready), None)
+    if unready is not None:
+        return "False", "ProbeFailing", unready.message
+    if last is None or history.consecutive == 0:
+        return "False", "Starting", ""
+    if not last.served:
+        return "False", "StartupFailed", _why(last)
+    if last.reason is ExitReason.OutOfMemory:
+        return "False", "OutOfMemory", _why(last)
+    looping = history.consecutive >= IN_A_ROW_FOR_LOOP
+    return "False", "CrashLooping" if looping else "Starting", _why(last)
+
+
+def _why(last: Exit | None) -> str:
+    if last is None:
+        return ""
+    code = "" if last.code is None else f" (exit code {last.code})"
+    said = f": {last.message}" if last.message else ""
+    return f"the last instance ended: {last.reason}{code}{said}"
+
+
+def _restarts(history: Restarts, observed: Observed | None, now: float) -> dict[str, Any]:
+    wanted = observed.wanted if observed else None
+    window = wanted.manifest.spec.restart.window_seconds if wanted else 0
+    last = history.last
+    return {
+        "count": history.count,
+        "inWindow": history.in_window(now, window),
+        "lastReason": last.reason.value if last else None,
+        "lastExitCode": last.code if last else None,
+        "lastTime": rfc3339(last.at) if last else None,
+        "nextTime": rfc3339(history.next_time) if history.next_time and history.next_time > now else None,
+    }
+
+
+def _with_times(
+    conditions: Mapping[str, Condition], generation: int, now: float, before: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    known = {c["type"]: c for c in before["conditions"]} if before else {}
+    listed = []
+    for kind, (status, reason, message) in conditions.items():
+        old = known.get(kind)
+        since = old["lastTransitionTime"] if old and old["status"] == status else rfc3339(now)
+        listed.append(
+            {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": since,
+                "observedGeneration": generation,
+            }
+        )
+    return listed
+
+
+def rfc3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

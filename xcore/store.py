@@ -1,0 +1,81 @@
+"""The little that must survive the controller, behind a seam: small JSON documents by name, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from xcore.errors import StorageFull
+
+
+class Store(Protocol):
+    """Documents by (kind, name); names are validated by whoever makes them. A write is whole or not at all."""
+
+    def read(self, kind: str, name: str) -> dict[str, Any] | None: ...
+    def write(self, kind: str, name: str, document: dict[str, Any]) -> None: ...
+    def delete(self, kind: str, name: str) -> None: ...
+
+
+class FileStore:
+    """One file a document: `<directory>/<kind>/<name>.json`, mode 0600, replaced by rename after fsync."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, kind: str, name: str) -> dict[str, Any] | None:
+        try:
+            document = json.loads(self._path(kind, name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            # Never written by us: rename is atomic. What cannot be read is treated as not there, and kept aside.
+            self._path(kind, name).rename(self._path(kind, f"{name}.unreadable"))
+            return None
+        return document if isinstance(document, dict) else None
+
+    def write(self, kind: str, name: str, document: dict[str, Any]) -> None:
+        path = self._path(kind, name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_private(path, json.dumps(document, indent=1).encode())
+        except OSError as error:
+            raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
+
+    def delete(self, kind: str, name: str) -> None:
+        self._path(kind, name).unlink(missing_ok=True)
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self._directory / kind / f"{name}.json"
+
+
+class MemoryStore:
+    """The same in memory, for tests and for those who keep nothing."""
+
+    def __init__(self) -> None:
+        self.documents: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def read(self, kind: str, name: str) -> dict[str, Any] | None:
+        return self.documents.get((kind, name))
+
+    def write(self, kind: str, name: str, document: dict[str, Any]) -> None:
+        self.documents[kind, name] = document
+
+    def delete(self, kind: str, name: str) -> None:
+        self.documents.pop((kind, name), None)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file by a rename, readable by its owner only; what was there stays until the new one is on disk."""
+    descriptor, staged = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(staged).replace(path)
+    except BaseException:
+        Path(staged).unlink(missing_ok=True)
+        raise
