@@ -1,0 +1,299 @@
+"""Settings of the controller and of its command line: the only place where environment variables are read.
+
+`load` takes the defaults, then a YAML file, then `XCORE_*` variables; the environment wins. A name that is no setting
+is refused, in the file as in the environment, so a misspelt one is never silently a default. Every complaint is one
+line: which setting, what is allowed, what was found (secrets are never repeated). `Settings(...)` alone reads nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+from sandbox_image.tag import image_tag
+from xcore import yamlsafe
+from xcore.errors import Invalid, InvalidManifest, Problem
+from xcore.fields import IMAGE, Label, wrong
+from xcore.yamlsafe import Lines
+
+PREFIX = "XCORE_"
+# Not of the controller: where the command line finds it, and what tests set for themselves.
+CONFIG_VARIABLE = "XCORE_CONFIG"
+_OTHER_VARIABLES = frozenset({"XCORE_URL", "XCORE_KEY", CONFIG_VARIABLE})
+_TEST_PREFIX = "XCORE_TEST_"
+_SHORTEST_KEY = 32
+_LONGEST_SHOWN = 60
+
+
+class InvalidSettings(Invalid):
+    """A setting is wrong; each problem names it as its author wrote it."""
+
+    reason = "InvalidSettings"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there. A name other than localhost might be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/xcore")
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "xcore"
+
+
+def _listed(value: object) -> object:
+    """Split what the environment gives: a JSON list, or names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise wrong("must be a JSON list, or names with commas between them") from None
+
+
+def _known_runtime(value: object) -> object:
+    if value == "kubernetes":
+        raise wrong("kubernetes arrives in a later version; must be auto, process or docker")
+    return value
+
+
+def _url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():
+        raise wrong("must be a URL that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _allowed(text: str) -> dict[str, Any]:
+    return {"allowed": text}
+
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+class Settings(BaseModel):
+    """How one controller runs. Frozen; every field is also an `XCORE_` variable of the same name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        max_length=253,
+        description="Address to listen on.",
+        json_schema_extra=_allowed("an address or host name, such as 127.0.0.1 or 0.0.0.0"),
+    )
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        description="Port to listen on; 0 takes any free one.",
+        json_schema_extra=_allowed("a whole number from 0 to 65535"),
+    )
+    runtime: Annotated[Literal["auto", "process", "docker"], BeforeValidator(_known_runtime)] = Field(
+        "auto",
+        description="Where sandboxed plugins run; auto: docker where an engine answers, else process (loopback only).",
+        json_schema_extra=_allowed("auto, process or docker"),
+    )
+    plugins_dir: Folder = Field(
+        Path("plugins"),
+        description="Directory with one folder for each plugin.",
+        json_schema_extra=_allowed("a directory"),
+    )
+    state_dir: Folder = Field(
+        default_factory=_default_state_dir,
+        description="Directory of the controller's own: keys, records, copies of accepted code.",
+        json_schema_extra=_allowed("a directory"),
+    )
+    admin_key: SecretStr | None = Field(
+        None,
+        min_length=_SHORTEST_KEY,
+        max_length=512,
+        description="The administrator's key; without it one is made at the first start and kept in the state directory.",
+        json_schema_extra=_allowed(f"a secret of {_SHORTEST_KEY} to 512 characters"),
+    )
+    trusted: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (),
+        max_length=1000,
+        description="Plugins that may run inside the controller's process, by name.",
+        json_schema_extra=_allowed("names of plugins: a JSON list, or with commas between them"),
+    )
+    sandbox_image: str = Field(
+        default_factory=image_tag,
+        pattern=IMAGE,
+        max_length=255,
+        description="Image sandboxes run from; by default the one that belongs to this very code.",
+        json_schema_extra=_allowed("an image such as xcore/sandbox:1.0"),
+    )
+    external_url: Annotated[str, AfterValidator(_url)] | None = Field(
+        None,
+        max_length=2048,
+        description="How clients reach this controller, where it is not by its own address.",
+        json_schema_extra=_allowed("a URL that begins with http:// or https://"),
+    )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (),
+        max_length=64,
+        description="Networks whose X-Forwarded-… headers are believed.",
+        json_schema_extra=_allowed("networks such as 10.0.0.0/8: a JSON list, or with commas between them"),
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+        "text",
+        description="Lines for people, or JSON for programs.",
+        json_schema_extra=_allowed("text or json"),
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info",
+        description="The least important messages to log.",
+        json_schema_extra=_allowed("debug, info, warning or error"),
+    )
+    on_exit: Literal["keep", "stop"] = Field(
+        "keep",
+        description="What becomes of the sandboxes: kept for the next controller, or stopped.",
+        json_schema_extra=_allowed("keep or stop"),
+    )
+    auth: Literal["key", "none"] = Field(
+        "key",
+        description="Whether requests need a key; none is for loopback only.",
+        json_schema_extra=_allowed("key or none"),
+    )
+
+    @model_validator(mode="after")
+    def _never_open_to_the_world(self) -> Settings:
+        if self.auth == "none" and not is_loopback(self.host):
+            raise wrong("must be key unless XCORE_HOST is a loopback address such as 127.0.0.1", ("auth",))
+        return self
+
+
+class _Environment(Settings, BaseSettings):
+    """The same fields as pydantic-settings reads them from the environment; never made, only asked for its fields."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
+
+
+class Connection(BaseSettings):
+    """How the command line reaches a controller."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    url: str = Field("http://127.0.0.1:8000", description="Address of the controller.")
+    key: SecretStr | None = Field(None, description="Key to show it.")
+
+
+def load(config: Path | None = None) -> Settings:
+    """The settings from the environment and, where it is silent, the YAML file; raises InvalidSettings."""
+    config = config or _named_config()
+    written, lines = _read(config) if config else ({}, {})
+    file = config.name if config else ""
+    problems = [*_unknown_variables(os.environ), *_unknown_keys(written, lines, file)]
+    if problems:
+        raise InvalidSettings("there are settings nobody knows", problems)
+    try:
+        return Settings.model_validate({**written, **EnvSettingsSource(_Environment)()})
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        told = [_complaint(details, os.environ, lines, file) for details in found]
+        raise InvalidSettings("the settings are not valid", told) from None
+
+
+def variables() -> Sequence[str]:
+    """The name of every variable that is a setting of the controller."""
+    return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
+def _named_config() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else None
+
+
+def _read(config: Path) -> tuple[dict[str, Any], Lines]:
+    try:
+        with config.open("rb") as file:
+            text = file.read(yamlsafe.MAX_BYTES + 1)
+        data, lines = yamlsafe.load(text, name=config.name)
+    except OSError as error:
+        raise InvalidSettings(f"{config} cannot be read: {error.strerror}") from error
+    except InvalidManifest as error:
+        raise InvalidSettings(error.detail, error.problems) from None
+    if data is None:
+        return {}, lines
+    if not isinstance(data, dict):
+        raise InvalidSettings(f"{config.name} must be a mapping such as `port: 8000`")
+    return data, lines
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
+    known = [*variables(), *_OTHER_VARIABLES]
+    for name in sorted(environment):
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TEST_PREFIX):
+            yield Problem(name, _no_setting(upper, known))
+
+
+def _unknown_keys(written: Mapping[str, Any], lines: Lines, file: str) -> Iterator[Problem]:
+    known = list(Settings.model_fields)
+    for name in written:
+        if name not in known:
+            field = yamlsafe.dotted((name,))
+            yield Problem(field, f"{_where(name, lines, file)}{_no_setting(name.lower(), known)}")
+
+
+def _no_setting(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name[:63], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"is not a setting; {hint}"
+
+
+def _where(name: str, lines: Lines, file: str) -> str:
+    return f"{file} line {lines[name,]}: " if (name,) in lines else ""
+
+
+def _complaint(details: ErrorDetails, environment: Mapping[str, str], lines: Lines, file: str) -> Problem:
+    path = (*details["loc"], *details.get("ctx", {}).get("at", ()))
+    name = str(path[0])
+    variable = f"{PREFIX}{name.upper()}"
+    from_environment = any(key.upper() == variable and value for key, value in environment.items())
+    extra = Settings.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    sentence = details["msg"] if details["type"] == "wrong" else f"must be {extra['allowed']}{_got(details)}"
+    if from_environment or (name,) not in lines:
+        return Problem(variable, sentence)
+    return Problem(name, f"{_where(name, lines, file)}{sentence}")
+
+
+def _got(details: ErrorDetails) -> str:
+    value = details.get("input")
+    if details["loc"][0] == "admin_key" or not isinstance(value, str | int | float):
+        return ""
+    shown = str(value)
+    return f", got {json.dumps(shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '…')}"
