@@ -40,7 +40,6 @@ PREFIX = "XCORE_"
 CONFIG_VARIABLE = "XCORE_CONFIG"
 _OTHER_VARIABLES = frozenset({"XCORE_URL", "XCORE_KEY", CONFIG_VARIABLE})
 _TEST_PREFIX = "XCORE_TEST_"
-_SHORTEST_KEY = 32
 _LONGEST_SHOWN = 60
 
 
@@ -123,7 +122,6 @@ class Settings(BaseModel):
     runtime: Annotated[Literal["auto", "process", "docker"], BeforeValidator(_known_runtime)] = Field(
         "auto",
         description="Where sandboxed plugins run; auto: docker where an engine answers, else process (loopback only).",
-        json_schema_extra=_allowed("auto, process or docker"),
     )
     plugins_dir: Folder = Field(
         Path("plugins"),
@@ -137,10 +135,10 @@ class Settings(BaseModel):
     )
     admin_key: SecretStr | None = Field(
         None,
-        min_length=_SHORTEST_KEY,
+        min_length=32,
         max_length=512,
         description="The administrator's key; without it one is made at the first start and kept in the state directory.",
-        json_schema_extra=_allowed(f"a secret of {_SHORTEST_KEY} to 512 characters"),
+        json_schema_extra=_allowed("a secret of 32 to 512 characters"),
     )
     trusted: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(_listed)] = Field(
         (),
@@ -168,24 +166,16 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("networks such as 10.0.0.0/8: a JSON list, or with commas between them"),
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
-        "text",
-        description="Lines for people, or JSON for programs.",
-        json_schema_extra=_allowed("text or json"),
+        "text", description="Lines for people, or JSON for programs."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info",
-        description="The least important messages to log.",
-        json_schema_extra=_allowed("debug, info, warning or error"),
+        "info", description="The least important messages to log."
     )
     on_exit: Literal["keep", "stop"] = Field(
-        "keep",
-        description="What becomes of the sandboxes: kept for the next controller, or stopped.",
-        json_schema_extra=_allowed("keep or stop"),
+        "keep", description="What becomes of the sandboxes: kept for the next controller, or stopped."
     )
     auth: Literal["key", "none"] = Field(
-        "key",
-        description="Whether requests need a key; none is for loopback only.",
-        json_schema_extra=_allowed("key or none"),
+        "key", description="Whether requests need a key; none is for loopback only."
     )
 
     @model_validator(mode="after")
@@ -206,13 +196,14 @@ class Connection(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    url: str = Field("http://127.0.0.1:8000", description="Address of the controller.")
+    url: Annotated[str, AfterValidator(_url)] = Field("http://127.0.0.1:8000", description="Its address.")
     key: SecretStr | None = Field(None, description="Key to show it.")
 
 
 def load(config: Path | None = None) -> Settings:
     """The settings from the environment and, where it is silent, the YAML file; raises InvalidSettings."""
-    config = config or _named_config()
+    named = os.environ.get(CONFIG_VARIABLE)
+    config = config or (Path(named) if named else None)
     written, lines = _read(config) if config else ({}, {})
     file = config.name if config else ""
     problems = [*_unknown_variables(os.environ), *_unknown_keys(written, lines, file)]
@@ -226,14 +217,18 @@ def load(config: Path | None = None) -> Settings:
         raise InvalidSettings("the settings are not valid", told) from None
 
 
+def connection() -> Connection:
+    """How to reach a controller, by XCORE_URL and XCORE_KEY; raises InvalidSettings."""
+    try:
+        return Connection()
+    except ValidationError as error:
+        problem = Problem("XCORE_URL", error.errors()[0]["msg"])
+        raise InvalidSettings("the controller's address is not valid", [problem]) from None
+
+
 def variables() -> Sequence[str]:
     """The name of every variable that is a setting of the controller."""
     return [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-
-
-def _named_config() -> Path | None:
-    named = os.environ.get(CONFIG_VARIABLE)
-    return Path(named) if named else None
 
 
 def _read(config: Path) -> tuple[dict[str, Any], Lines]:
@@ -283,12 +278,17 @@ def _complaint(details: ErrorDetails, environment: Mapping[str, str], lines: Lin
     name = str(path[0])
     variable = f"{PREFIX}{name.upper()}"
     from_environment = any(key.upper() == variable and value for key, value in environment.items())
-    extra = Settings.model_fields[name].json_schema_extra
-    assert isinstance(extra, dict)
-    sentence = details["msg"] if details["type"] == "wrong" else f"must be {extra['allowed']}{_got(details)}"
+    sentence = details["msg"] if details["type"] == "wrong" else f"must be {_rule(details)}{_got(details)}"
     if from_environment or (name,) not in lines:
         return Problem(variable, sentence)
     return Problem(name, f"{_where(name, lines, file)}{sentence}")
+
+
+def _rule(details: ErrorDetails) -> str:
+    if details["type"] == "literal_error":
+        return str(details["ctx"]["expected"]).replace("'", "")
+    extra = Settings.model_fields[str(details["loc"][0])].json_schema_extra
+    return str(extra["allowed"]) if isinstance(extra, dict) else "valid"
 
 
 def _got(details: ErrorDetails) -> str:

@@ -1,0 +1,46 @@
+# What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test fast check bench image venv lock
+PY := .venv/bin/python
+PYTEST := .venv/bin/pytest
+# The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
+EXPORT := export --quiet --frozen --extra sandbox --no-dev --no-emit-project \
+	--prune pydantic --prune pyyaml --no-header --no-annotate
+UV = $$(tools/setup.sh uv)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+run: venv ## the controller on 127.0.0.1:8000 with the example plugins; Ctrl-C stops all it started
+	@! docker info >/dev/null 2>&1 || $(PY) -m sandbox_image.build --if-missing || echo 'going on without Docker' >&2
+	@XCORE_ON_EXIT=stop XCORE_PLUGINS_DIR=examples XCORE_STATE_DIR=.state XCORE_TRUSTED='["clock"]' \
+		exec .venv/bin/xcore serve
+
+test: venv ## all tests, with whatever they need (as root on Debian it is installed and started)
+	@tools/setup.sh with-docker sh -c '$(PY) -m sandbox_image.build --if-missing && exec $(PYTEST) $(ARGS)'
+
+fast: venv ## the tests that need no engine, with coverage
+	@$(PYTEST) -m 'not docker' --cov --cov-report=term:skip-covered $(ARGS)
+
+check: venv ## static checks: format, lint, types, layers, Dockerfile, lock
+	@.venv/bin/ruff format --check --quiet . || { echo 'not formatted: .venv/bin/ruff format .' >&2; exit 1; }
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/hadolint sandbox_image/Dockerfile
+	@$(UV) $(EXPORT) | diff -u sandbox_image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
+
+bench: venv ## measurements, as ratios against a peer taken in the same run
+	@tools/setup.sh tools
+	@set -e; for program in bench/[a-z]*.py; do $(PY) "$$program"; done
+
+image: venv ## the sandbox image (BASE_IMAGE names another base)
+	@$(PY) -m sandbox_image.build
+
+lock: venv ## uv.lock from pyproject.toml, and the sandbox's part of it
+	@$(UV) lock
+	@$(UV) $(EXPORT) >sandbox_image/requirements.txt
+
+venv:
+	@tools/setup.sh venv

@@ -1,0 +1,38 @@
+"""`/healthz` (this process is alive) and `/readyz` (send it requests), for whoever runs the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from xcore.manager import Manager
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer as long as the event loop turns."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """503 before the first sync and while draining; else 200, naming what is degraded."""
+    state = request.app.state
+    if state.plane.draining:
+        return JSONResponse({"status": "draining"}, 503)
+    if not state.manager.synced:
+        return JSONResponse({"status": "starting"}, 503)
+    degraded = sorted(set(_degraded(state.manager)))
+    return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
+
+
+def _degraded(manager: Manager) -> Iterator[str]:
+    """The engine that is away must not take the data plane out of its Service: it is named, no more."""
+    for name in manager.names():
+        for condition in manager.get(name)["status"]["conditions"]:
+            if condition["reason"] == "RuntimeUnavailable":
+                yield f"runtime: {condition['message']}"

@@ -1,0 +1,77 @@
+"""`/metrics` in the Prometheus text format, read from the data plane's own counters at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from controller.dataplane.plane import BUCKETS, Counters, DataPlane
+from xcore.manager import Manager
+from xcore.status import is_true
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Give requests, durations, restarts and readiness of every plugin."""
+    text = generate_latest(request.app.state.metrics)
+    return Response(text, media_type="text/plain; version=0.0.4")
+
+
+def registry(plane: DataPlane, manager: Manager, lag: Callable[[], float]) -> CollectorRegistry:
+    """Make the registry; `lag` gives the event loop's last delay, seconds."""
+    made = CollectorRegistry()
+    made.register(_Collector(plane, manager, lag))
+    return made
+
+
+class _Collector(Collector):
+    def __init__(self, plane: DataPlane, manager: Manager, lag: Callable[[], float]) -> None:
+        self._plane, self._manager, self._lag = plane, manager, lag
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._traffic()
+        yield from self._plugins()
+        yield GaugeMetricFamily("xcore_loop_lag_seconds", "Delay of the event loop.", value=self._lag())
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def _traffic(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("xcore_requests", "Requests answered.", labels=["plugin", "code"])
+        seconds = HistogramMetricFamily(
+            "xcore_request_seconds", "Time to the end of an answer.", labels=["plugin"]
+        )
+        active = GaugeMetricFamily("xcore_requests_active", "Requests under way.", labels=["plugin"])
+        waiting = GaugeMetricFamily("xcore_requests_waiting", "Requests queued.", labels=["plugin"])
+        for plugin, counters in self._plane.counters.items():
+            for code, count in counters.by_status.items():
+                requests.add_metric([plugin, str(code)], count)
+            seconds.add_metric([plugin], _buckets(counters), counters.seconds)
+        for plugin, bulkhead in self._plane.bulkheads.items():
+            active.add_metric([plugin], bulkhead.active)
+            waiting.add_metric([plugin], bulkhead.waiting)
+        yield from (requests, seconds, active, waiting)
+
+    def _plugins(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("xcore_plugin_ready", "1 when it can serve.", labels=["plugin"])
+        restarts = CounterMetricFamily("xcore_plugin_restarts", "Restarts.", labels=["plugin"])
+        for name in self._manager.names():
+            status = self._manager.get(name)["status"]
+            ready.add_metric([name], int(is_true(status, "Ready")))
+            restarts.add_metric([name], status["restarts"]["count"])
+        yield from (ready, restarts)
+
+
+def _buckets(counters: Counters) -> list[tuple[str, float]]:
+    listed: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip([*map(str, BUCKETS), "+Inf"], counters.in_buckets, strict=True):
+        total += count
+        listed.append((bound, total))
+    return listed

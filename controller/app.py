@@ -1,0 +1,215 @@
+"""The composition root: everything is made here, joined, run, and taken down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from controller import logs
+from controller.api import errors, health, metrics
+from controller.banner import Banner
+from controller.dataplane.plane import DataPlane
+from controller.dataplane.protocol import DataPlaneProtocol
+from controller.engines import choose_engine
+from controller.settings import Settings
+from integrations.integrate import integrate
+from integrations.keys import AdminKey, open_admin_key
+from xcore.bundle import Snapshots
+from xcore.errors import StorageFull, XcoreError
+from xcore.loader import Loader
+from xcore.manager import Manager
+from xcore.records import Records
+from xcore.runtimes.lag import LagWatch
+from xcore.runtimes.seams import Engine
+from xcore.runtimes.supervised import Supervised
+from xcore.store import FileStore
+from xcore.watch import changes
+
+DRAIN_SECONDS = 25
+_log = logging.getLogger("xcore.controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running controller is made of."""
+
+    settings: Settings
+    manager: Manager
+    loader: Loader
+    plane: DataPlane
+    lag: LagWatch
+    admin_key: AdminKey | None
+
+
+def serve(settings: Settings) -> int:
+    """Run the controller until SIGTERM or SIGINT; 0 when it ended as asked, 1 when it could not start."""
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except XcoreError as error:
+        _log.error("cannot start: %s", error)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    prepare_state_dir(settings.state_dir)
+    listener = listen(settings.host, settings.port)
+    key, made = open_admin_key(
+        settings.state_dir, settings.admin_key and settings.admin_key.get_secret_value()
+    )
+    engine = await choose_engine(settings, owner_id(settings.state_dir))
+    parts = compose(settings, engine, key if settings.auth == "key" else None)
+    server = _Server(parts, listener)
+    banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
+    announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
+    try:
+        await server.run()
+    finally:
+        announcing.cancel()
+
+
+def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
+    """Put a controller together; nothing runs yet."""
+    snapshots = Snapshots(settings.state_dir / "snapshots")
+    records = Records(FileStore(settings.state_dir / "store"), snapshots.directory)
+    manager = Manager(
+        Supervised(engine), records=records, snapshots=snapshots, trusted=frozenset(settings.trusted)
+    )
+    plane = DataPlane(manager.routes, key.accepts if key is not None else None)
+    return Parts(settings, manager, Loader(settings.plugins_dir, snapshots), plane, LagWatch(), key)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """Make the application: health, metrics, problems; the admin routes join at its start."""
+    app = FastAPI(
+        title="xcore",
+        summary="Runs plugins safely and answers for them over HTTP.",
+        lifespan=functools.partial(_lifespan, parts),
+    )
+    app.state.plane, app.state.manager = parts.plane, parts.manager
+    app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    errors.install(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
+    parts.plane.start()
+    parts.lag.start()
+    async with integrate(parts.manager, app, admin_key=parts.admin_key):
+        await parts.manager.start()
+        following = asyncio.create_task(_follow_folders(parts))
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await parts.manager.aclose(stop_instances=parts.settings.on_exit == "stop")
+    parts.plane.close()
+    parts.lag.stop()
+
+
+async def _follow_folders(parts: Parts) -> None:
+    """Keep what is wanted in line with the plugins directory."""
+    while True:
+        try:
+            await _sync(parts)
+            async for _ in changes(parts.settings.plugins_dir):
+                await _sync(parts)
+        except (XcoreError, OSError) as error:
+            _log.error("the plugins directory cannot be followed: %s", error)
+        await asyncio.sleep(1.0)
+
+
+async def _sync(parts: Parts) -> None:
+    await parts.manager.sync(await asyncio.to_thread(parts.loader.scan))
+
+
+class _Server:
+    """Uvicorn with our protocol class, our signals and an orderly end."""
+
+    def __init__(self, parts: Parts, listener: socket.socket) -> None:
+        self._plane, self._listener = parts.plane, listener
+        config = uvicorn.Config(
+            create_app(parts),
+            http=functools.partial(DataPlaneProtocol, parts.plane),  # type: ignore[arg-type]  # made like a class
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            proxy_headers=False,
+        )
+        self._server = _QuietServer(config)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain)
+        await self._server.serve(sockets=[self._listener])
+        if not self._server.started:
+            raise XcoreError("start-up failed; the reason is above")
+
+    def _drain(self) -> None:
+        if self._plane.draining:
+            self._server.force_exit = True
+        self._plane.draining = self._server.should_exit = True
+        _log.info("finishing requests, then leaving (again: at once)")
+
+
+class _QuietServer(uvicorn.Server):
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()  # signals are ours: uvicorn would raise them once more at the end
+
+
+def prepare_state_dir(state_dir: Path) -> None:
+    """Make it; others may enter (sandboxes read their code there), what is secret in it is 0600. Raises StorageFull."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.chmod(0o711)
+        probe = state_dir / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise StorageFull(
+            f"the state directory {state_dir} cannot be written ({error.strerror}); set XCORE_STATE_DIR"
+        ) from error
+
+
+def owner_id(state_dir: Path) -> str:
+    """Give this controller's identity on a shared engine: made once, kept with its state."""
+    store = FileStore(state_dir / "store")
+    document = store.read("index", "owner")
+    if document is None:
+        document = {"id": secrets.token_hex(8)}
+        store.write("index", "owner", document)
+    return str(document["id"])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else is started: a port in use is found out while nothing has to be undone."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise XcoreError(
+            f"cannot listen on {host}:{port} ({error.strerror}); set XCORE_HOST or XCORE_PORT"
+        ) from error

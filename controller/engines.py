@@ -1,0 +1,63 @@
+"""Choosing where plugins run: what the settings ask for, or, with `auto`, the best that is really there."""
+
+from __future__ import annotations
+
+import importlib.resources
+import logging
+
+from controller.settings import Settings, is_loopback
+from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
+from xcore.runtimes.byisolation import ByIsolation
+from xcore.runtimes.docker import DockerEngine
+from xcore.runtimes.inprocess import InProcessEngine
+from xcore.runtimes.process import ProcessEngine
+from xcore.runtimes.seams import Engine
+from xcore.runtimes.trial import trial
+
+_log = logging.getLogger("xcore.controller")
+
+
+async def choose_engine(settings: Settings, owner: str) -> Engine:
+    """Open and return the engine; raises RuntimeUnavailable or ImagePull with what to do about it.
+
+    `docker` named outright refuses where it cannot be had. `auto` takes it when it answers, has the image and
+    a trial sandbox can be reached; else it takes `process`, on loopback only, and says so.
+    """
+    if settings.runtime == "process":
+        return await _process(settings)
+    engine = docker_engine(settings, owner)
+    try:
+        await engine.open()
+        if settings.runtime == "auto":
+            await trial(engine, settings.state_dir)
+    except XcoreError as error:
+        await engine.aclose()
+        if settings.runtime == "docker":
+            raise
+        return await _instead(settings, error)
+    _log.info("sandboxes run in Docker containers")
+    return ByIsolation(sandboxed=engine, trusted=InProcessEngine())
+
+
+def docker_engine(settings: Settings, owner: str) -> DockerEngine:
+    seccomp = importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
+    return DockerEngine(
+        owner=owner, image=settings.sandbox_image, seccomp=seccomp, state_dir=settings.state_dir
+    )
+
+
+async def _instead(settings: Settings, error: XcoreError) -> Engine:
+    if not is_loopback(settings.host):
+        kind = ImagePull if isinstance(error, ImagePull) else RuntimeUnavailable
+        raise kind(
+            f"{error.detail}; the process runtime is for loopback only, so nothing is started"
+        ) from error
+    _log.warning("Docker cannot be used: %s", error.detail)
+    return await _process(settings)
+
+
+async def _process(settings: Settings) -> Engine:
+    _log.warning("sandboxes are child processes: faults are isolated, attackers are not (for development)")
+    engine = ProcessEngine(state_dir=settings.state_dir)
+    await engine.open()
+    return ByIsolation(sandboxed=engine, trusted=InProcessEngine())

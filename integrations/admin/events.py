@@ -1,0 +1,39 @@
+"""`/api/v1/events` and `/api/v1/plugins/{name}/events`: what happened lately, or as it happens (server-sent events)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from integrations.admin.access import JournalOf, ManagerOf, require_key
+from integrations.journal import Journal
+
+router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=[Depends(require_key)])
+
+
+@router.get("/events")
+async def events(request: Request, journal: JournalOf) -> Response:
+    """Give the latest events of all plugins; with `Accept: text/event-stream`, the coming ones."""
+    return _answer(request, journal, None)
+
+
+@router.get("/plugins/{name}/events")
+async def plugin_events(name: str, request: Request, journal: JournalOf, manager: ManagerOf) -> Response:
+    """The same for one plugin."""
+    manager.get(name)
+    return _answer(request, journal, name)
+
+
+def _answer(request: Request, journal: Journal, plugin: str | None) -> Response:
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return StreamingResponse(_stream(journal, plugin), media_type="text/event-stream")
+    return JSONResponse({"items": journal.latest(plugin)})
+
+
+async def _stream(journal: Journal, plugin: str | None) -> AsyncIterator[str]:
+    yield ": following\n\n"
+    async for event in journal.follow(plugin):
+        yield f"event: {event['kind']}\ndata: {json.dumps(event)}\n\n"

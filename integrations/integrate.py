@@ -1,0 +1,33 @@
+"""The bridge: joins a Manager and a FastAPI application, at start-up and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from integrations.admin import events, plugins
+from integrations.journal import Journal
+from integrations.keys import AdminKey
+from xcore.manager import Manager
+
+
+@contextlib.asynccontextmanager
+async def integrate(manager: Manager, app: FastAPI, *, admin_key: AdminKey | None) -> AsyncIterator[None]:
+    """Give the application its admin routes and listeners for the time of the `async with` block.
+
+    `admin_key` None means authentication is off. Start the manager inside: its first events are heard, too.
+    """
+    journal = Journal(manager.bus)
+    app.state.manager, app.state.journal, app.state.admin_key = manager, journal, admin_key
+    app.include_router(plugins.router)
+    app.include_router(events.router)
+    listening = asyncio.create_task(journal.run())
+    await asyncio.sleep(0)  # let it subscribe
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
