@@ -240,8 +240,6 @@ def _read(config: Path) -> tuple[dict[str, Any], Lines]:
         raise InvalidSettings(f"{config} cannot be read: {error.strerror}") from error
     except InvalidManifest as error:
         raise InvalidSettings(error.detail, error.problems) from None
-    if data is None:
-        return {}, lines
     if not isinstance(data, dict):
         raise InvalidSettings(f"{config.name} must be a mapping such as `port: 8000`")
     return data, lines
