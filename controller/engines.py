@@ -42,7 +42,11 @@ async def choose_engine(settings: Settings, owner: str) -> Engine:
 def docker_engine(settings: Settings, owner: str) -> DockerEngine:
     seccomp = importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
     return DockerEngine(
-        owner=owner, image=settings.sandbox_image, seccomp=seccomp, state_dir=settings.state_dir
+        owner=owner,
+        image=settings.sandbox_image,
+        seccomp=seccomp,
+        state_dir=settings.state_dir,
+        host=settings.docker_host,
     )
 
 

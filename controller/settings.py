@@ -153,6 +153,13 @@ class Settings(BaseModel):
         description="Image sandboxes run from; by default the one that belongs to this very code.",
         json_schema_extra=_allowed("an image such as xcore/sandbox:1.0"),
     )
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        pattern=r"^unix:///[^\x00-\x20]+$",
+        max_length=120,
+        description="Socket of the Docker Engine. It must be of this machine: sandboxes are reached through its files.",
+        json_schema_extra=_allowed("a unix socket such as unix:///var/run/docker.sock"),
+    )
     external_url: Annotated[str, AfterValidator(_url)] | None = Field(
         None,
         max_length=2048,

@@ -34,6 +34,7 @@ from xcore.workload import Instance, LogLine, Workload
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
 THREADS = 8
 UIDS = range(100_000, 165_536)
@@ -46,11 +47,12 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, *, owner: str, image: str, seccomp: str, state_dir: Path) -> None:
+    def __init__(self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST) -> None:
         self._image = image
         self._owner, self._seccomp = owner, seccomp
         self._sockets = None if os.geteuid() == 0 else state_dir / "run"
-        self._client = functools.cache(lambda: docker.APIClient(timeout=CALL_SECONDS, version="auto"))
+        self._host = host
+        self._client = functools.cache(self._connect)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._outages = Outages()
         self._out_of_memory: set[str] = set()
@@ -122,11 +124,13 @@ class DockerEngine:
         raise RuntimeUnavailable("the engine closed its event stream")
 
     def logs(self, instance: Instance, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
-        client = functools.partial(docker.APIClient, timeout=CALL_SECONDS, version="auto")
-        return read_log(client, instance.id, lines=lines, follow=follow)
+        return read_log(self._connect, instance.id, lines=lines, follow=follow)
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _connect(self, seconds: int | None = CALL_SECONDS) -> docker.APIClient:
+        return docker.APIClient(self._host, timeout=seconds, version="auto")  # type: ignore[arg-type]  # None: no end
 
     # -- blocking, in threads -----------------------------------------------------------------------------------
 
@@ -226,8 +230,7 @@ class DockerEngine:
         }
         # A little of the past: what happened between the last stream and this one.
         since = int(time.time()) - 5
-        client = docker.APIClient(timeout=None, version="auto")  # type: ignore[arg-type]  # None: no timeout
-        return client.events(decode=True, filters=filters, since=since)
+        return self._connect(None).events(decode=True, filters=filters, since=since)
 
     # -- between threads and the loop ---------------------------------------------------------------------------
 
