@@ -280,7 +280,9 @@ def _space(space: SpaceFacts) -> Finding:
         return Finding(check, "fail", f"{space.path} has room for {space.free_inodes} files", advice)
     if space.free_bytes < TOO_LITTLE_SPACE:
         return Finding(check, "fail", message, advice)
-    return Finding(check, "warn" if space.free_bytes < LITTLE_SPACE else "ok", message, advice)
+    if space.free_bytes < LITTLE_SPACE:
+        return Finding(check, "warn", message, advice)
+    return Finding(check, "ok", message)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

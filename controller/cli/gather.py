@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -51,9 +52,14 @@ def gather(name: str, config: Path | None) -> Facts:
 def _engine(settings: Settings) -> EngineFacts:
     transport = httpx.HTTPTransport(uds=ENGINE_SOCKET)
     try:
+        # Tried first without the HTTP client, which would leave a socket open where nobody listens.
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.connect(ENGINE_SOCKET)
         with httpx.Client(transport=transport, base_url="http://engine", timeout=ENGINE_SECONDS) as http:
             version, info = _document(http, "/version"), _document(http, "/info")
             image = http.get(f"/images/{settings.sandbox_image}/json").is_success
+    except OSError as error:
+        return EngineFacts(error=f"{ENGINE_SOCKET}: {error.strerror}")
     except (httpx.HTTPError, ValueError) as error:
         return EngineFacts(error=str(error) or type(error).__name__)
     return EngineFacts(info=info, version=version, image=image, trial=_trial(settings) if image else None)

@@ -65,8 +65,8 @@ def _plugin(name: str, controller: ControllerFacts) -> Iterator[Finding]:
         yield from _request(name, controller)
     else:
         condition, hop, advice = failing
-        found = conditions[condition]
-        reason, message = found["reason"], found.get("message", "")
+        found = conditions.get(condition, {})
+        reason, message = found.get("reason", "Unknown"), found.get("message", "")
         level: Level = "warn" if reason in {"Suspended", "Starting"} else "fail"
         sentence = f"{name} is held up at the {hop}: {reason}" + (f": {message}" if message else "")
         yield Finding(hop, level, sentence, _ADVICE.get(reason, advice).format(name=name))

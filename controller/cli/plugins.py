@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import sys
@@ -72,11 +73,10 @@ def call(
     body = _body(arguments, data, is_json=content_type == "application/json")
     path = f"/app/{quote(name, safe='')}/{quote(action, safe='/')}"
     headers = {"Content-Type": content_type}
-    with (
-        Client() as client,
-        output.progress(f"{name}/{action}"),
-        client.opened("POST", path, content=body, headers=headers) as response,
-    ):
+    with Client() as client, contextlib.ExitStack() as stack:
+        with output.progress(f"{name}/{action}"):
+            answer = client.opened("POST", path, content=body, headers=headers)
+            response = stack.enter_context(answer)
         if response.is_error:
             _failed(response)
         is_json = response.headers.get("content-type", "").startswith("application/json")
