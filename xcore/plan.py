@@ -23,19 +23,23 @@ FAILED_GRACE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one plugin should be: `target`, or `fallback` (the last that was ready) while `target` is known broken."""
+    """What one plugin should be: `target`, or `fallback` (the last that was ready) while `target` is broken."""
 
     target: Workload
     fallback: Workload | None = None
     suspended: bool = False
     since: int = 0  # instances of an earlier generation are replaced: somebody asked for a restart
-    broken: frozenset[str] = frozenset()
+    broken: str = ""  # why `target` is not tried again
+
+    @property
+    def replaces(self) -> Workload | None:
+        """The older revision, known to be good, that the target is to replace."""
+        older = self.fallback
+        return older if older is not None and older.revision != self.target.revision else None
 
     @property
     def desired(self) -> Workload:
-        if self.fallback is not None and self.target.revision in self.broken:
-            return self.fallback
-        return self.target
+        return (self.replaces or self.target) if self.broken else self.target
 
     def accepts(self, instance: Instance) -> bool:
         """Tell whether this instance is what should run, as far as its identity goes."""
@@ -51,7 +55,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End an instance: drained first when `reason` is None (nothing is wrong with it), at once otherwise."""
+    """End an instance: drained first when `reason` is None (nothing is wrong with it), at once otherwise.
+
+    Said again for an instance that is being ended already, it changes nothing.
+    """
 
     instance: Instance
     grace: float
@@ -79,40 +86,22 @@ def plan(wanted: Wanted | None, found: Sequence[Instance], history: Restarts, no
     """Give the steps to take now, in order; an empty list means all is as it should be."""
     ended = sorted((i for i in found if i.exit is not None), key=_age)
     alive = sorted((i for i in found if i.exit is None), key=_age)
+    staying = [i for i in alive if i.phase is not Phase.Ending]
     if wanted is None or wanted.suspended:
         grace = wanted.target.manifest.spec.termination_grace_period_seconds if wanted else FAILED_GRACE
-        return [*map(Remove, ended), *(Stop(i, grace) for i in alive)]
+        return [*map(Remove, ended), *(Stop(i, grace) for i in staying)]
     steps: list[Step] = list(map(Remove, ended[:-1]))
-    failing = [i for i in alive if i.oom or i.phase is Phase.Failed]
-    steps += [Stop(i, FAILED_GRACE, _why(i)) for i in failing]
-    return steps + _advance(wanted, [i for i in alive if i not in failing], failing, history, now)
-
-
-def _advance(  # noqa: PLR0913  the plan's own state, spelled out
-    wanted: Wanted, alive: list[Instance], failing: list[Instance], history: Restarts, now: float
-) -> list[Step]:
-    desired = wanted.desired
-    spec = desired.manifest.spec
-    grace = spec.termination_grace_period_seconds
-    current = [i for i in alive if wanted.accepts(i)]
-    others = [i for i in alive if not wanted.accepts(i)]
-    if not current:
-        stale = [
-            i for i in others if i.phase is Phase.Starting or spec.update.strategy is UpdateStrategy.RECREATE
-        ]
-        steps: list[Step] = [Stop(i, grace) for i in stale]
-        if any(wanted.accepts(i) for i in failing) or (
-            stale and spec.update.strategy is UpdateStrategy.RECREATE
-        ):
-            return steps
-        return steps + _start(desired, history, now)
-    keep = _best(current)
-    surplus = [i for i in current if i is not keep]
-    if keep.phase is Phase.Ready:
-        surplus += others
-    else:
-        surplus += [i for i in others if i.phase is Phase.Starting]
-    return [Stop(i, grace) for i in surplus]
+    steps += [Stop(i, FAILED_GRACE, _why(i)) for i in staying if _failing(i)]
+    healthy = [i for i in staying if not _failing(i)]
+    current = [i for i in healthy if wanted.accepts(i)]
+    others = [i for i in healthy if not wanted.accepts(i)]
+    grace = wanted.desired.manifest.spec.termination_grace_period_seconds
+    if current:
+        return [*steps, *(Stop(i, grace) for i in _surplus(current, others))]
+    recreate = wanted.desired.manifest.spec.update.strategy is UpdateStrategy.RECREATE
+    steps += [Stop(i, grace) for i in others if recreate or i.phase is Phase.Starting]
+    in_the_way = alive if recreate else [i for i in staying if _failing(i) and wanted.accepts(i)]
+    return steps if in_the_way else steps + _start(wanted.desired, history, now)
 
 
 def _start(desired: Workload, history: Restarts, now: float) -> list[Step]:
@@ -123,9 +112,16 @@ def _start(desired: Workload, history: Restarts, now: float) -> list[Step]:
     return [Start(desired)]
 
 
-def _best(instances: list[Instance]) -> Instance:
-    ready = [i for i in instances if i.phase is Phase.Ready]
-    return (ready or instances)[-1]
+def _surplus(current: list[Instance], others: list[Instance]) -> list[Instance]:
+    """Tell what is not needed: the others serve until one of the current is ready."""
+    ready = [i for i in current if i.phase is Phase.Ready]
+    keep = (ready or current)[-1]
+    twins = [i for i in current if i is not keep]
+    return twins + [i for i in others if ready or i.phase is Phase.Starting]
+
+
+def _failing(instance: Instance) -> bool:
+    return instance.oom or instance.phase is Phase.Failed
 
 
 def _age(instance: Instance) -> tuple[float, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xcore.clock import Clock, sleep
 from xcore.endpoint import Endpoint
 from xcore.errors import UpstreamError
-from xcore.spec import ProbeSpec, Probes
+from xcore.spec import Probes, ProbeSpec
 from xcore.workload import Phase
 
 FIRST_INTERVAL = 0.02
@@ -47,8 +47,10 @@ class Prober:
         self._told: Phase | None = None
 
     async def run(self) -> None:
-        if not await self._startup():
-            return
+        if await self._startup():
+            await self._watch()
+
+    async def _watch(self) -> None:
         now = self._clock.time()
         readiness, liveness = _Count(self._probes.readiness, now), _Count(self._probes.liveness, now)
         while True:
@@ -58,7 +60,8 @@ class Prober:
                 ok, why = await self._ask(liveness.spec)
                 liveness.take(ok, self._clock.time())
                 if liveness.failed:
-                    return self._tell(Phase.Failed, f"liveness: {why}")
+                    self._tell(Phase.Failed, f"liveness: {why}")
+                    return
             await sleep(self._clock, max(0.0, min(readiness.due, liveness.due) - self._clock.time()))
 
     async def _startup(self) -> bool:

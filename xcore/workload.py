@@ -34,12 +34,13 @@ class Exit:
 
 
 class Phase(enum.StrEnum):
-    """Where a living instance stands, as its probes tell."""
+    """Where a living instance stands, as its probes tell; or that it is on its way out."""
 
     Starting = "Starting"
     Ready = "Ready"
     Unready = "Unready"
     Failed = "Failed"  # liveness or start-up window: it has to go
+    Ending = "Ending"  # told to stop although nothing is wrong with it; it gets no new requests
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ the engine, so a new controller adopts what the last one left.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from xcore.errors import Problem, WorkloadRejected, XcoreError
 from xcore.manifest import Manifest
 from xcore.restart import Restarts
-from xcore.workload import Instance, LogLine, Phase, Workload
+from xcore.workload import Exit, Instance, LogLine, Phase, Workload
 
 
 class Engine(Protocol):
@@ -58,11 +58,18 @@ class Observed:
     failure: XcoreError | None = None
     fallback: Workload | None = None
     settled: bool = False  # what serves is what is wanted
+    leaving: tuple[Instance, ...] = ()  # told to stop; they finish what they have
+    wanted_at: float = 0.0  # since when the target is wanted, epoch seconds
 
     @property
     def serving(self) -> Instance | None:
         ready = [i for i in self.instances if i.exit is None and i.phase is Phase.Ready]
         return max(ready, key=lambda i: (i.generation, i.started_at), default=None)
+
+    @property
+    def given_up(self) -> bool:
+        """Tell that the target will not be tried again unless somebody asks."""
+        return bool(self.broken or self.restarts.held)
 
     def expected_within(self, now: float) -> float | None:
         """Tell in how many seconds an instance may be ready; None when none is to be expected."""
@@ -73,8 +80,16 @@ class Observed:
         return 0.0
 
 
+# (plugin, instance, seconds): returns when nothing is sent to the instance any more, at the latest after `seconds`.
+Drain = Callable[[str, str, float], Awaitable[None]]
+Exited = Callable[[Instance, Exit], None]
+
+
 class Runtime(Protocol):
     """Where plugins run, one workload per plugin."""
+
+    def attach(self, *, drain: Drain, exited: Exited) -> None:
+        """Say who drains an instance before it is stopped, and who hears of ends nobody asked for. Once, before `open`."""
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
         """Tell what this runtime cannot do: refused, never ignored."""
@@ -96,7 +111,7 @@ class Runtime(Protocol):
         """Replace every instance of an earlier generation by a new one, and forget what was spent of the budget."""
 
     async def remove(self, plugin: str) -> None:
-        """Want nothing of this name; returns when nothing of it is left."""
+        """Want nothing of this name; returns when nothing of it is left, or when it is wanted again before."""
 
     def observed(self, plugin: str) -> Observed | None: ...
 
@@ -107,7 +122,7 @@ class Runtime(Protocol):
         """Look now: somebody has seen the plugin fail."""
 
     async def sweep(self) -> Sequence[str]:
-        """Remove what nobody wants; only after a full sync. Returns what went."""
+        """Remove what nobody wants; only after a full sync. Returns what went. Raises RuntimeUnavailable."""
 
     def logs(self, plugin: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]: ...
 
