@@ -8,66 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xcore.bundle import Snapshots
 from xcore.clock import Clock, SystemClock
-from xcore.describe import describe
+from xcore.directory import assign
+from xcore.entry import Entry, resource
 from xcore.errors import (
     Conflict,
     InvalidManifest,
     NotAllowedTrusted,
     NotSupported,
     PluginNotFound,
-    RouteConflict,
-    UpstreamError,
+    RuntimeUnavailable,
     XcoreError,
 )
 from xcore.instance_spec import Isolation
 from xcore.loader import Declared
 from xcore.manifest import Manifest, not_yet
-from xcore.records import Record, Records
-from xcore.routes import Route, RouteTable
-from xcore.runtimes.seams import Observed, Runtime
-from xcore.spec import OperatingMode
+from xcore.mirror import Mirror
+from xcore.records import Records
+from xcore.routes import RouteTable
+from xcore.runtimes.seams import Runtime
 from xcore.status import Facts, build, told
-from xcore.workload import Exit, Instance, LogLine, Workload
+from xcore.workload import LogLine, Workload
 from xcore.xhooks import (
     HookBus,
-    InstanceExited,
     ManagerStarting,
     ManagerStopping,
     PluginDeclared,
     PluginRefused,
     PluginRemoved,
-    StatusChanged,
 )
 
-HOLD_SECONDS = 5.0
-DESCRIPTION_LIMIT = 1024 * 1024
 _log = logging.getLogger("xcore.manager")
-
-
-@dataclass(slots=True)
-class Entry:
-    """One plugin as the manager knows it. `workload` is what was last accepted, `refused` why the newest was not."""
-
-    name: str
-    folder: str
-    record: Record
-    manifest: Manifest | None = None
-    workload: Workload | None = None
-    refused: XcoreError | None = None
-    status: dict[str, Any] | None = None
-    actions: dict[str, list[Any]] = field(default_factory=dict)  # by revision
-    describing: asyncio.Task[None] | None = None
-
-    @property
-    def suspended(self) -> bool:
-        declared = self.manifest is not None and self.manifest.spec.operating_mode is OperatingMode.SUSPENDED
-        return declared or self.record.suspended
 
 
 class Manager:
@@ -82,100 +58,94 @@ class Manager:
         trusted: frozenset[str] = frozenset(),
         clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self.bus = HookBus()
-        self.routes = RouteTable(on_suspect=runtime.poke)
+        self.routes = RouteTable(on_suspect=runtime.poke, clock=self._clock)
         self.synced = False
         self._runtime, self._records, self._snapshots, self._trusted = runtime, records, snapshots, trusted
-        self._clock = clock or SystemClock()
-        self._entries: dict[str, Entry] = {}
-        self._misfits: dict[str, dict[str, Any]] = {}  # folders without a plugin of their own, by folder
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._mirror = Mirror(runtime, records, self._clock, self.routes, self.bus, self._changed)
+        runtime.attach(drain=self.routes.drain, exited=self._mirror.exited)
+        self._entries: dict[str, Entry] = {}
+        self._misfits: dict[str, dict[str, Any]] = {}  # the status of folders without a plugin of their own
+        self._swept = False
+        self._following: asyncio.Task[None] | None = None
+        self._removing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self.bus.emit(ManagerStarting())
         await self._runtime.open()
-        self._task = asyncio.create_task(self._follow())
+        self._following = asyncio.create_task(self._follow())
 
     async def aclose(self, *, stop_instances: bool) -> None:
         """Let go of everything; instances stay for the next controller unless `stop_instances`."""
         self.bus.emit(ManagerStopping())
-        if stop_instances:
-            await self._runtime.stop_all()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._runtime.aclose()
+        try:
+            if stop_instances:
+                await self._runtime.stop_all()
+        finally:
+            describing = [entry.describing for entry in self._entries.values()]
+            tasks = [task for task in (self._following, *describing, *self._removing) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._runtime.aclose()
 
     # -- what is wanted -----------------------------------------------------------------------------------------
 
     async def sync(self, declared: Sequence[Declared]) -> None:
-        """Make this the whole of what is wanted: apply each, remove the rest, then sweep what nobody wants."""
-        owners, misfits = self._owners(declared)
-        self._misfits = misfits
-        for name, item in owners.items():
-            self._apply(name, item)
-        gone = [name for name in self._entries if name not in owners]
-        await asyncio.gather(*(self._remove(name) for name in gone))
-        if not self.synced:
-            self.synced = True
-            for name in await self._runtime.sweep():
-                _log.info("removed an instance nobody wants: %s", name[:12])
-        self._collect()
+        """Make this the whole of what is wanted: apply each, let go of the rest, sweep what nobody wants.
 
-    def _owners(self, declared: Sequence[Declared]) -> tuple[dict[str, Declared], dict[str, dict[str, Any]]]:
-        """Decide which folder speaks for which name; the others are told why not."""
-        owners: dict[str, Declared] = {}
-        misfits: dict[str, dict[str, Any]] = {}
-        by_folder = {entry.folder: name for name, entry in self._entries.items()}
-        # Whoever has the name already keeps it; else the first in order.
-        for item in sorted(declared, key=lambda d: (d.folder not in by_folder, d.folder)):
-            name = item.manifest.metadata.name if item.manifest else by_folder.get(item.folder)
-            if name is None:
-                name = self._records.name_of(item.folder)
-            if name is None:
-                misfits[item.folder] = self._misfit(item.folder, item.error or Conflict("no manifest"))
-            elif name in owners:
-                error = RouteConflict(f"the folder {owners[name].folder} already declares the name {name}")
-                misfits[item.folder] = self._misfit(item.folder, error)
-            else:
-                owners[name] = item
-        return owners, misfits
+        Returns before the rest is gone (PluginRemoved tells): an engine that is away must not hold up the others.
+        """
+        held = {entry.folder: name for name, entry in self._entries.items()}
+        directory = assign(declared, held, self._records.name_of)
+        self._misfits = {f: self._misfit(f, error) for f, error in directory.misfits.items()}
+        for name in [name for name in self._entries if name not in directory.owners]:
+            self._remove(name)
+        for name, item in directory.owners.items():
+            self._apply(name, item)
+        self.synced = True
+        await self._sweep()
+        await self._collect()
 
     def _misfit(self, folder: str, error: XcoreError) -> dict[str, Any]:
         known = self._misfits.get(folder)
         facts = Facts(folder, 0, error, None, suspended=False, isolated=("Unknown", "NotProbed", ""))
         status = build(facts, self._clock.time(), known)
-        if known is None or known["conditions"] != status["conditions"]:
-            _log.warning("the folder %s is refused: %s", folder, told(error))
-            self.bus.emit(PluginRefused(plugin=folder, reason=error.reason, detail=told(error)))
+        if known != status:
+            self._refused(folder, error)
         return status
+
+    def _refused(self, name: str, error: XcoreError) -> None:
+        _log.warning("%s is refused: %s", name, told(error))
+        self.bus.emit(PluginRefused(plugin=name, reason=error.reason, detail=told(error)))
 
     def _apply(self, name: str, declared: Declared) -> None:
         entry = self._entries.get(name)
         if entry is None:
             entry = self._entries[name] = Entry(name, declared.folder, self._records.read(name))
-            self._resume_record(entry)
+            self._resume(entry)
         before, entry.folder = entry.refused, declared.folder
-        entry.refused = declared.error or self._objection(declared)
+        entry.refused = declared.error or self._objection(declared.manifest)
         if entry.refused is None:
-            self._accept(entry, declared)
-        elif before is None or told(before) != told(entry.refused):
-            _log.warning("%s is refused: %s", name, told(entry.refused))
-            refused = PluginRefused(plugin=name, reason=entry.refused.reason, detail=told(entry.refused))
-            self.bus.emit(refused)
-        self._refresh(entry)
+            try:
+                self._accept(entry, declared)
+            except XcoreError as error:
+                entry.refused = error
+        if entry.refused is not None and (before is None or told(before) != told(entry.refused)):
+            self._refused(name, entry.refused)
+        self._mirror.refresh(entry)
 
-    def _resume_record(self, entry: Entry) -> None:
+    def _resume(self, entry: Entry) -> None:
         """Take up what the last controller served, so that a folder broken meanwhile does not end it."""
         served = entry.record.served
-        if served is None or not served.code.is_dir():
+        if served is None or not served.code.is_dir() or self._objection(served.manifest) is not None:
             return
-        entry.workload = served
+        entry.manifest, entry.workload = served.manifest, served
         self._want(entry)
 
-    def _objection(self, declared: Declared) -> XcoreError | None:
-        manifest = declared.manifest
+    def _objection(self, manifest: Manifest | None) -> XcoreError | None:
         if manifest is None:
             return InvalidManifest("there is no manifest")
         name = manifest.metadata.name
@@ -189,44 +159,67 @@ class Manager:
     def _accept(self, entry: Entry, declared: Declared) -> None:
         if declared.manifest is None or declared.code is None:
             return
-        entry.manifest = declared.manifest
         before = entry.workload
-        if before and (before.revision, before.manifest) == (declared.revision, declared.manifest):
+        same = before and (before.revision, before.manifest) == (declared.revision, declared.manifest)
+        if same and entry.record.folder == declared.folder:
             return
-        generation = entry.record.generation + 1
-        entry.workload = Workload(declared.manifest, declared.revision, generation, declared.code)
+        generation = entry.record.generation + (0 if same else 1)
         self._remember(entry, generation=generation, folder=declared.folder)
+        if same:
+            return
+        entry.manifest = declared.manifest
+        entry.workload = Workload(declared.manifest, declared.revision, generation, declared.code)
         self.bus.emit(PluginDeclared(plugin=entry.name, revision=declared.revision, generation=generation))
         self._want(entry)
 
     def _want(self, entry: Entry) -> None:
         if entry.workload is not None:
+            record = entry.record
             self._runtime.apply(
-                entry.workload,
-                fallback=entry.record.served,
-                suspended=entry.suspended,
-                history=entry.record.restarts,
+                entry.workload, fallback=record.served, suspended=entry.suspended, history=record.restarts
             )
 
-    async def _remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         entry = self._entries.pop(name)
-        self.routes.drop(name)
-        if entry.describing:
+        if entry.describing is not None:
             entry.describing.cancel()
+        self.routes.drop(name)
+        try:
+            self._records.delete(name)
+        except XcoreError as error:
+            _log.warning("%s: its record could not be deleted: %s", name, error.detail)
+        task = asyncio.create_task(self._removed(name))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+
+    async def _removed(self, name: str) -> None:
         await self._runtime.remove(name)
-        self._records.delete(name)
-        self.bus.emit(PluginRemoved(plugin=name))
+        if name not in self._entries:
+            self.bus.emit(PluginRemoved(plugin=name))
         self._changed.set()
 
-    def _collect(self) -> None:
-        """Remove snapshots that no plugin uses, once every plugin runs what it should."""
-        if all(self._settled(entry) for entry in self._entries.values()):
-            kept = [w for e in self._entries.values() for w in (e.workload, e.record.served) if w]
-            self._snapshots.collect(frozenset(workload.code.name for workload in kept))
+    async def _sweep(self) -> None:
+        """After the first whole sync: what an earlier controller left and nobody wants any more."""
+        if self._swept:
+            return
+        try:
+            for name in await self._runtime.sweep():
+                _log.info("removed an instance nobody wants: %s", name[:12])
+        except RuntimeUnavailable as error:
+            _log.warning("instances that nobody wants are looked for at the next sync: %s", error.detail)
+        else:
+            self._swept = True
 
-    def _settled(self, entry: Entry) -> bool:
+    async def _collect(self) -> None:
+        """Remove snapshots that no plugin uses, unless some instance still runs another one."""
+        if not self._removing and all(self._runs_only_known(entry) for entry in self._entries.values()):
+            kept = frozenset(w.code.name for entry in self._entries.values() for w in entry.uses)
+            await asyncio.to_thread(self._snapshots.collect, kept)
+
+    def _runs_only_known(self, entry: Entry) -> bool:
         observed = self._runtime.observed(entry.name)
-        return observed is None or (observed.settled and len(observed.instances) == 1)
+        running = (*observed.instances, *observed.leaving) if observed else ()
+        return {instance.revision for instance in running} <= {w.revision for w in entry.uses}
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -238,10 +231,10 @@ class Manager:
         if entry.workload is None:
             raise Conflict(f"{name} has no accepted revision to run")
         generation = entry.record.generation + 1
-        entry.workload = replace(entry.workload, generation=generation)
         self._remember(entry, generation=generation)
+        entry.workload = replace(entry.workload, generation=generation)
         self._runtime.restart(name, entry.workload)
-        self._refresh(entry)
+        self._mirror.refresh(entry)
         return generation
 
     def suspend(self, name: str) -> None:
@@ -250,7 +243,7 @@ class Manager:
 
     def resume(self, name: str) -> None:
         entry = self._entry(name)
-        if entry.manifest is not None and entry.manifest.spec.operating_mode is OperatingMode.SUSPENDED:
+        if entry.declared_suspended:
             raise Conflict(f"the manifest of {name} says operatingMode: Suspended; change it there")
         self._set_suspended(entry, suspended=False)
 
@@ -258,41 +251,35 @@ class Manager:
         if entry.record.suspended != suspended:
             self._remember(entry, suspended=suspended)
             self._want(entry)
-            self._refresh(entry)
+            self._mirror.refresh(entry)
 
     def _remember(self, entry: Entry, **changes: Any) -> None:
-        entry.record = replace(entry.record, **changes)
-        self._records.write(entry.name, entry.record)
+        self._mirror.remember(entry, replace(entry.record, **changes))
 
     # -- what is so ---------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> dict[str, Any]:
         """Give one Plugin resource: what was declared and its status; raises PluginNotFound."""
         entry = self._entries.get(name)
-        if entry is None:
-            if name in self._misfits:
-                return _resource(name, None, self._misfits[name])
-            raise PluginNotFound(f"there is no plugin {name!r}")
-        return _resource(name, entry.manifest, self._status(entry))
+        if entry is None and name in self._misfits:
+            return resource(name, None, self._misfits[name])
+        entry = self._entry(name)
+        return resource(name, entry.manifest, self._mirror.status(entry))
 
     def names(self) -> list[str]:
         return sorted({*self._entries, *self._misfits})
 
     async def wait_ready(self, name: str, seconds: float) -> bool:
-        """Wait until what serves is what is wanted; False when it was not within `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._is_settled(name):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _is_settled(self, name: str) -> bool:
-        self._entry(name)
-        observed = self._runtime.observed(name)
-        return observed is not None and observed.settled and not observed.suspended
+        """Wait until what serves is what is wanted; False when that is given up, or not so within `seconds`."""
+        until = self._clock.time() + seconds
+        while True:
+            self._entry(name)
+            observed = self._runtime.observed(name)
+            if observed is not None and (observed.settled or observed.given_up):
+                return observed.settled
+            self._changed.clear()
+            if not await self._clock.wait(self._changed, until - self._clock.time()):
+                return False
 
     async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         if self._entry(name).workload is None:
@@ -300,106 +287,14 @@ class Manager:
         async for line in self._runtime.logs(name, lines=lines, follow=follow):
             yield line
 
-    def exited(self, instance: Instance, ended: Exit) -> None:
-        """Take note of an end nobody asked for (given to the runtime as its listener)."""
-        _log.warning(
-            "%s ended: %s (exit code %s) %s", instance.plugin, ended.reason, ended.code, ended.message
-        )
-        self.bus.emit(
-            InstanceExited(
-                plugin=instance.plugin,
-                instance=instance.id[:12],
-                reason=ended.reason.value,
-                exit_code=ended.code,
-                message=ended.message,
-            )
-        )
-
     async def _follow(self) -> None:
         async for name in self._runtime.watch():
             entry = self._entries.get(name)
             if entry is not None:
-                self._refresh(entry)
-
-    def _refresh(self, entry: Entry) -> None:
-        """Bring route, record and status in line with what is observed."""
-        observed = self._runtime.observed(entry.name)
-        if observed is not None:
-            self._route(entry, observed)
-            self._note_served(entry, observed)
-        before, entry.status = entry.status, self._status(entry)
-        if before is None or _differs(before, entry.status):
-            self.bus.emit(StatusChanged(plugin=entry.name, before=before, after=entry.status))
-        self._changed.set()
-
-    def _status(self, entry: Entry) -> dict[str, Any]:
-        observed = self._runtime.observed(entry.name)
-        serving = observed.serving if observed else None
-        facts = Facts(
-            name=entry.name,
-            generation=entry.record.generation,
-            refused=entry.refused,
-            observed=observed,
-            suspended=entry.suspended,
-            isolated=self._runtime.isolates(entry.workload),
-            image=self._runtime.image(entry.workload),
-            actions=entry.actions.get(serving.revision, []) if serving else [],
-        )
-        return build(facts, self._clock.time(), entry.status)
-
-    def _route(self, entry: Entry, observed: Observed) -> None:
-        if entry.workload is None:
-            return
-        serving = None if entry.suspended else observed.serving
-        target = self.routes.target(serving.id, serving.endpoint) if serving and serving.endpoint else None
-        expected = observed.expected_within(self._clock.time())
-        route = Route(
-            plugin=entry.name,
-            manifest=entry.workload.manifest,
-            target=target,
-            hold=not entry.suspended and expected is not None and expected <= HOLD_SECONDS,
-            retry_after=max(1.0, expected if expected is not None else 30.0),
-        )
-        if self.routes.get(entry.name) != route:
-            self.routes.put(route)
-
-    def _note_served(self, entry: Entry, observed: Observed) -> None:
-        served, serving = observed.fallback, observed.serving
-        if served is not None and entry.record.served != served:
-            self._remember(entry, served=served)
-        if observed.restarts != entry.record.restarts:
-            self._remember(entry, restarts=observed.restarts)
-        if serving is not None and serving.revision not in entry.actions and entry.describing is None:
-            entry.describing = asyncio.create_task(self._describe(entry, serving))
-
-    async def _describe(self, entry: Entry, serving: Instance) -> None:
-        """Ask the runner for its actions, once a revision; what it says is bounded and only for show."""
-        try:
-            if serving.endpoint is not None:
-                entry.actions = {serving.revision: await describe(serving.endpoint, DESCRIPTION_LIMIT)}
-                self._refresh(entry)
-        except UpstreamError as error:
-            _log.warning("%s does not describe itself: %s", entry.name, error.detail)
-        finally:
-            entry.describing = None
+                self._mirror.refresh(entry)
 
     def _entry(self, name: str) -> Entry:
         entry = self._entries.get(name)
         if entry is None:
             raise PluginNotFound(f"there is no plugin {name!r}")
         return entry
-
-
-def _resource(name: str, manifest: Manifest | None, status: Mapping[str, Any]) -> dict[str, Any]:
-    declared: dict[str, Any] = dict(manifest.to_dict()) if manifest else {"metadata": {"name": name}}
-    return {
-        "apiVersion": "xcore.dev/v1alpha1",
-        "kind": "Plugin",
-        "metadata": {**declared["metadata"], "generation": status["observedGeneration"]},
-        "spec": declared.get("spec", {}),
-        "status": dict(status),
-    }
-
-
-def _differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return dict(before) != dict(after)

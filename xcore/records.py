@@ -1,4 +1,7 @@
-"""What is remembered of a plugin over restarts of the controller, as documents in the store."""
+"""What is remembered of a plugin over restarts of the controller, as documents in the store.
+
+A document of another version is read as far as it is understood: what is missing has its default.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,11 @@ class Records:
         if document is None:
             return Record()
         return Record(
-            folder=document["folder"],
-            suspended=document["suspended"],
-            generation=document["generation"],
-            served=self._workload(document["served"]),
-            restarts=_restarts(document["restarts"]),
+            folder=document.get("folder", ""),
+            suspended=document.get("suspended", False),
+            generation=document.get("generation", 0),
+            served=self._workload(document.get("served")),
+            restarts=_restarts(document.get("restarts", {})),
         )
 
     def write(self, name: str, record: Record) -> None:
@@ -55,13 +58,16 @@ class Records:
         }
         self._store.write(KIND, name, document)
         if record.folder and self._folders.get(record.folder) != name:
-            self._folders[record.folder] = name
-            self._store.write("index", "folders", {"folders": self._folders})
+            known = {**self._folders, record.folder: name}
+            self._store.write("index", "folders", {"folders": known})
+            self._folders = known
 
     def delete(self, name: str) -> None:
         self._store.delete(KIND, name)
-        self._folders = {folder: of for folder, of in self._folders.items() if of != name}
-        self._store.write("index", "folders", {"folders": self._folders})
+        kept = {folder: of for folder, of in self._folders.items() if of != name}
+        if kept != self._folders:
+            self._store.write("index", "folders", {"folders": kept})
+            self._folders = kept
 
     def name_of(self, folder: str) -> str | None:
         """Tell which plugin this folder held when it was last readable."""
@@ -102,12 +108,17 @@ def _history(history: Restarts) -> dict[str, Any]:
 
 
 def _restarts(document: dict[str, Any]) -> Restarts:
-    last = document["last"]
     return Restarts(
-        count=document["count"],
-        recent=tuple(document["recent"]),
-        consecutive=document["consecutive"],
-        held=document["held"],
-        next_time=document["nextTime"],
-        last=None if last is None else Exit(ExitReason(last[0]), *last[1:]),
+        count=document.get("count", 0),
+        recent=tuple(document.get("recent", ())),
+        consecutive=document.get("consecutive", 0),
+        held=document.get("held", ""),
+        next_time=document.get("nextTime"),
+        last=_exit(document.get("last")),
     )
+
+
+def _exit(last: list[Any] | None) -> Exit | None:
+    if last is None or last[0] not in set(ExitReason):
+        return None
+    return Exit(ExitReason(last[0]), *last[1:])

@@ -7,12 +7,14 @@ request is done.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from xcore.clock import Clock, SystemClock
 from xcore.endpoint import Endpoint
 from xcore.manifest import Manifest
+
+SWITCH_SECONDS = 1.0  # what a route may take to name another instance, however little time requests are given
 
 
 @dataclass(eq=False, slots=True)
@@ -53,8 +55,11 @@ class Route:
 class RouteTable:
     """Plugin name → Route, with a hint back: `on_suspect(name)` is called when an upstream did not behave."""
 
-    def __init__(self, on_suspect: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, on_suspect: Callable[[str], None] = lambda _: None, *, clock: Clock | None = None
+    ) -> None:
         self.on_suspect = on_suspect
+        self._clock = clock or SystemClock()
         self._routes: dict[str, Route] = {}
         self._targets: dict[str, Target] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -90,18 +95,27 @@ class RouteTable:
 
     async def drain(self, plugin: str, instance: str, seconds: float) -> None:
         """Wait until no route names the instance and its requests are done, `seconds` at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._named(plugin, instance):
-                    changed = asyncio.Event()
-                    self._listeners.append(wake := lambda _, e=changed: e.set())
-                    try:
-                        await changed.wait()
-                    finally:
-                        self._listeners.remove(wake)
-                target = self._targets.get(instance)
-                if target is not None and target.inflight:
-                    await target.drained.wait()
+        until = self._clock.time() + seconds
+        await self._unnamed(plugin, instance, max(seconds, SWITCH_SECONDS))
+        target = self._targets.get(instance)
+        left = until - self._clock.time()
+        if target is not None and target.inflight and left > 0:
+            await self._clock.wait(target.drained, left)
+
+    async def _unnamed(self, plugin: str, instance: str, seconds: float) -> None:
+        changed = asyncio.Event()
+
+        def wake(_plugin: str) -> None:
+            changed.set()
+
+        until = self._clock.time() + seconds
+        self._listeners.append(wake)
+        try:
+            while self._named(plugin, instance) and self._clock.time() < until:
+                changed.clear()
+                await self._clock.wait(changed, until - self._clock.time())
+        finally:
+            self._listeners.remove(wake)
 
     def _named(self, plugin: str, instance: str) -> bool:
         route = self._routes.get(plugin)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xcore.errors import ImagePull, Invalid, RuntimeUnavailable, XcoreError
-from xcore.restart import Restarts
+from xcore.restart import FREE, Restarts
 from xcore.runtimes.seams import Observed
 from xcore.workload import Exit, ExitReason, Phase
 
@@ -53,7 +53,7 @@ def build(facts: Facts, now: float, before: Mapping[str, Any] | None = None) -> 
         "actions": list(facts.actions),
         "restarts": _restarts(observed.restarts if observed else Restarts(), observed, now),
     }
-    status["conditions"] = _with_times(_conditions(facts), status["observedGeneration"], now, before)
+    status["conditions"] = _with_times(_conditions(facts, now), status["observedGeneration"], now, before)
     return status
 
 
@@ -61,13 +61,13 @@ def is_true(status: Mapping[str, Any], condition: str) -> bool:
     return any(c["type"] == condition and c["status"] == "True" for c in status["conditions"])
 
 
-def _conditions(facts: Facts) -> dict[str, Condition]:
+def _conditions(facts: Facts, now: float) -> dict[str, Condition]:
     conditions = {"Accepted": _accepted(facts)}
     if facts.observed is not None:
         conditions["Programmed"] = _programmed(facts.observed)
         conditions["ImageVerified"] = _image(facts.observed)
         conditions["NetworkIsolated"] = facts.isolated
-        conditions["Progressing"] = _progressing(facts.observed)
+        conditions["Progressing"] = _progressing(facts, facts.observed, now)
         conditions["Active"] = ("False", "Suspended", "") if facts.suspended else ("True", "Serving", "")
     conditions["Ready"] = _ready(facts)
     return conditions
@@ -101,12 +101,17 @@ def _image(observed: Observed) -> Condition:
     return "True", "NotRequired", ""
 
 
-def _progressing(observed: Observed) -> Condition:
+def _progressing(facts: Facts, observed: Observed, now: float) -> Condition:
+    if facts.suspended:
+        return "Unknown", "Suspended", ""
     if observed.broken:
-        return "False", "RolledBack", f"StartupFailed: {observed.broken}"
+        return "False", "RolledBack", f"the new revision did not become ready: {observed.broken}"
     if observed.settled:
         return "True", "NewRevisionAvailable", ""
-    return "True", "RollingOut", ""
+    wanted = observed.wanted
+    if wanted and now - observed.wanted_at > wanted.manifest.spec.update.progress_deadline_seconds:
+        return "False", "ProgressDeadlineExceeded", ""
+    return "Unknown", "RollingOut", ""
 
 
 def _ready(facts: Facts) -> Condition:
@@ -125,20 +130,28 @@ def _ready(facts: Facts) -> Condition:
 
 def _not_ready(observed: Observed) -> Condition:
     history = observed.restarts
-    last = history.last
     if history.held:
-        return "False", history.held, _why(last)
+        return "False", history.held, _why(history.last)
     unready = next((i for i in observed.instances if i.phase is Phase.Unready), None)
     if unready is not None:
         return "False", "ProbeFailing", unready.message
-    if last is None or history.consecutive == 0:
+    return _starting(history)
+
+
+def _starting(history: Restarts) -> Condition:
+    """It is on its way up: say what is known of the way."""
+    last = history.last
+    if last is None:
         return "False", "Starting", ""
-    if not last.served:
-        return "False", "StartupFailed", _why(last)
-    if last.reason is ExitReason.OutOfMemory:
-        return "False", "OutOfMemory", _why(last)
-    looping = history.consecutive >= IN_A_ROW_FOR_LOOP
-    return "False", "CrashLooping" if looping else "Starting", _why(last)
+    if history.consecutive == 0 or last.reason in FREE:
+        reason = "Starting"
+    elif not last.served:
+        reason = "StartupFailed"
+    elif last.reason is ExitReason.OutOfMemory:
+        reason = "OutOfMemory"
+    else:
+        reason = "CrashLooping" if history.consecutive >= IN_A_ROW_FOR_LOOP else "Starting"
+    return "False", reason, _why(last)
 
 
 def _why(last: Exit | None) -> str:

@@ -45,7 +45,10 @@ class FileStore:
             raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
 
     def delete(self, kind: str, name: str) -> None:
-        self._path(kind, name).unlink(missing_ok=True)
+        try:
+            self._path(kind, name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
 
     def _path(self, kind: str, name: str) -> Path:
         return self._directory / kind / f"{name}.json"

@@ -1,0 +1,55 @@
+"""Which folder speaks for which name. Pure.
+
+Whoever has a name keeps it, else the first folder in order gets it. A folder that reaches for somebody else's name
+is refused, and what it held before runs on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from xcore.errors import Conflict, RouteConflict, XcoreError
+from xcore.loader import Declared
+
+
+@dataclass(slots=True)
+class Directory:
+    """`owners`: what is declared, by name. `misfits`: why a folder has no plugin of its own, by folder."""
+
+    owners: dict[str, Declared] = field(default_factory=dict)
+    misfits: dict[str, XcoreError] = field(default_factory=dict)
+
+
+def assign(
+    declared: Sequence[Declared], held: Mapping[str, str], known: Callable[[str], str | None]
+) -> Directory:
+    """`held`: folder → the name it has; `known(folder)`: the one it had when it was last readable."""
+
+    def before(item: Declared) -> str | None:
+        return held.get(item.folder) or known(item.folder)
+
+    directory = Directory()
+    for item in sorted(declared, key=lambda d: (_name(d, before(d)) != before(d), d.folder)):
+        name = _name(item, before(item))
+        if name is None:
+            directory.misfits[item.folder] = item.error or Conflict("it holds no manifest")
+        elif name in directory.owners:
+            _refuse(directory, item, name, before(item))
+        else:
+            directory.owners[name] = item
+    return directory
+
+
+def _name(item: Declared, before: str | None) -> str | None:
+    """Give the name a folder asks for: where it cannot be read, the one it had."""
+    return item.manifest.metadata.name if item.manifest is not None else before
+
+
+def _refuse(directory: Directory, item: Declared, name: str, before: str | None) -> None:
+    owner = directory.owners[name].folder
+    error = RouteConflict(f"the folder {owner} already declares the name {name}")
+    if before is None or before in directory.owners:
+        directory.misfits[item.folder] = error
+    else:
+        directory.owners[before] = replace(item, error=error)

@@ -1,0 +1,54 @@
+"""One plugin as the manager knows it, and the Plugin resource that is shown of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xcore.errors import XcoreError
+from xcore.manifest import API_VERSION, KIND, Manifest
+from xcore.records import Record
+from xcore.spec import OperatingMode
+from xcore.workload import Workload
+
+
+@dataclass(slots=True)
+class Entry:
+    """`workload` is what was last accepted, `refused` why the newest was not, `actions` those of each revision."""
+
+    name: str
+    folder: str
+    record: Record
+    manifest: Manifest | None = None
+    workload: Workload | None = None
+    refused: XcoreError | None = None
+    status: dict[str, Any] | None = None
+    actions: dict[str, Sequence[str]] = field(default_factory=dict)
+    describing: asyncio.Task[None] | None = None
+
+    @property
+    def declared_suspended(self) -> bool:
+        return self.manifest is not None and self.manifest.spec.operating_mode is OperatingMode.SUSPENDED
+
+    @property
+    def suspended(self) -> bool:
+        return self.declared_suspended or self.record.suspended
+
+    @property
+    def uses(self) -> list[Workload]:
+        """Give the workloads whose code must stay."""
+        return [workload for workload in (self.workload, self.record.served) if workload is not None]
+
+
+def resource(name: str, manifest: Manifest | None, status: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a Plugin resource: what was declared (as far as it was understood) and its status."""
+    declared: dict[str, Any] = dict(manifest.to_dict()) if manifest else {"metadata": {"name": name}}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {**declared["metadata"], "generation": status["observedGeneration"]},
+        "spec": declared.get("spec", {}),
+        "status": dict(status),
+    }

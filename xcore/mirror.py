@@ -1,0 +1,120 @@
+"""From what is observed to what others see: route, record, status, events. Each look brings them in line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xcore.clock import Clock
+from xcore.describe import describe
+from xcore.entry import Entry
+from xcore.errors import StorageFull, UpstreamError
+from xcore.records import Record, Records
+from xcore.routes import Route, RouteTable
+from xcore.runtimes.seams import Observed, Runtime
+from xcore.status import Facts, build
+from xcore.workload import Exit, Instance
+from xcore.xhooks import HookBus, InstanceExited, StatusChanged
+
+HOLD_SECONDS = 5.0
+DESCRIPTION_LIMIT = 1024 * 1024
+_log = logging.getLogger("xcore.manager")
+
+
+@dataclass(slots=True, eq=False)
+class Mirror:
+    """Knows no wish: it reads the runtime and writes the rest. `changed` is set after every look."""
+
+    runtime: Runtime
+    records: Records
+    clock: Clock
+    routes: RouteTable
+    bus: HookBus
+    changed: asyncio.Event
+
+    def refresh(self, entry: Entry) -> None:
+        observed = self.runtime.observed(entry.name)
+        if observed is not None:
+            self._route(entry, observed)
+            self._note(entry, observed)
+            self._ask(entry, observed.serving)
+        before, entry.status = entry.status, self.status(entry)
+        if before != entry.status:
+            self.bus.emit(StatusChanged(plugin=entry.name, before=before, after=entry.status))
+        self.changed.set()
+
+    def exited(self, instance: Instance, ended: Exit) -> None:
+        """Take note of an end nobody asked for."""
+        plugin, reason, code = instance.plugin, ended.reason.value, ended.code
+        _log.warning("%s ended: %s (exit code %s) %s", plugin, reason, code, ended.message)
+        self.bus.emit(
+            InstanceExited(
+                plugin=plugin, instance=instance.id[:12], reason=reason, exit_code=code, message=ended.message
+            )
+        )
+
+    def status(self, entry: Entry) -> dict[str, Any]:
+        observed = self.runtime.observed(entry.name)
+        serving = observed.serving if observed else None
+        facts = Facts(
+            name=entry.name,
+            generation=entry.record.generation,
+            refused=entry.refused,
+            observed=observed,
+            suspended=entry.suspended,
+            isolated=self.runtime.isolates(entry.workload),
+            image=self.runtime.image(entry.workload),
+            actions=entry.actions.get(serving.revision, ()) if serving else (),
+        )
+        return build(facts, self.clock.time(), entry.status)
+
+    def _route(self, entry: Entry, observed: Observed) -> None:
+        if entry.workload is None:
+            return
+        serving = None if entry.suspended else observed.serving
+        target = self.routes.target(serving.id, serving.endpoint) if serving and serving.endpoint else None
+        expected = observed.expected_within(self.clock.time())
+        route = Route(
+            plugin=entry.name,
+            manifest=entry.workload.manifest,
+            target=target,
+            hold=not entry.suspended and expected is not None and expected <= HOLD_SECONDS,
+            retry_after=max(1.0, expected if expected is not None else 30.0),
+        )
+        if self.routes.get(entry.name) != route:
+            self.routes.put(route)
+
+    def _note(self, entry: Entry, observed: Observed) -> None:
+        """Remember what was good and what was spent; a full disk is told, and tried again at the next look."""
+        served = observed.fallback or entry.record.served
+        record = replace(entry.record, served=served, restarts=observed.restarts)
+        if record == entry.record:
+            return
+        try:
+            self.remember(entry, record)
+        except StorageFull as error:
+            _log.warning("%s: what is known of it could not be stored: %s", entry.name, error.detail)
+
+    def remember(self, entry: Entry, record: Record) -> None:
+        """Store first: what is not on disk was not promised. Raises StorageFull."""
+        self.records.write(entry.name, record)
+        entry.record = record
+
+    def _ask(self, entry: Entry, serving: Instance | None) -> None:
+        """Ask the runner for its actions, once a revision; what it says is bounded and only for show."""
+        if serving is None or serving.revision in entry.actions or entry.describing is not None:
+            return
+        entry.describing = asyncio.create_task(self._describe(entry, serving))
+
+    async def _describe(self, entry: Entry, serving: Instance) -> None:
+        try:
+            if serving.endpoint is not None:
+                entry.actions = {serving.revision: await describe(serving.endpoint, DESCRIPTION_LIMIT)}
+        except UpstreamError as error:
+            _log.warning("%s does not describe itself: %s", entry.name, error.detail)
+            return
+        finally:
+            entry.describing = None
+        self.refresh(entry)
