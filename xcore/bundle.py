@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ LEFT_OUT = frozenset(
     {"__pycache__", ".git", ".hg", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 )
 MANIFEST = "plugin.yaml"  # judged by itself: most of its fields take effect without a new instance
+COLLECT_AFTER = 60.0
 _ATTEMPTS = 5
 
 
@@ -52,38 +54,51 @@ class Snapshots:
 
         A folder that changes while it is copied is copied again: what is kept existed at one moment.
         """
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        self.directory.chmod(0o755)
         for _ in range(_ATTEMPTS):
-            staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.directory))
+            staging = self._stage()
             try:
                 before = survey(folder)
                 digest = _copy(folder, before, staging)
                 if survey(folder) == before:
                     return digest, self._keep(staging, digest)
-            except FileNotFoundError:
-                continue  # a file went away between listing and reading: look again
+            except (FileNotFoundError, _Changed):
+                continue  # another file than was listed: look again
             except OSError as error:
                 raise _storage(error, folder) from error
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         raise InvalidBundle("the folder keeps changing while it is read; save it and let it rest")
 
+    def _stage(self) -> Path:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            self.directory.chmod(0o755)
+            return Path(tempfile.mkdtemp(prefix=".staging-", dir=self.directory))
+        except OSError as error:
+            raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
+
     def path(self, digest: str) -> Path:
         return self.directory / digest
 
     def _keep(self, staging: Path, digest: str) -> Path:
         kept = self.path(digest)
-        if not kept.exists():
+        if kept.exists():
+            os.utime(kept)  # wanted again: not to be collected now
+        else:
             staging.chmod(0o755)
             staging.rename(kept)
         return kept
 
     def collect(self, used: frozenset[str]) -> list[str]:
-        """Remove snapshots that nothing uses, and staging left by a crash. Returns the digests that went."""
+        """Remove snapshots that nothing uses, and staging left by a crash. Returns the digests that went.
+
+        What was taken within the last minute stays: it may be about to be used.
+        """
         if not self.directory.is_dir():
             return []
-        unused = [entry for entry in self.directory.iterdir() if entry.name not in used]
+        old = time.time() - COLLECT_AFTER
+        entries = [entry for entry in self.directory.iterdir() if entry.name not in used]
+        unused = [entry for entry in entries if entry.stat().st_mtime < old]
         for entry in unused:
             shutil.rmtree(entry, ignore_errors=True)
         return [entry.name for entry in unused]
@@ -138,7 +153,7 @@ def _plain(path: str) -> None:
 def _copy(folder: Path, entries: list[Entry], staging: Path) -> str:
     digest = hashlib.sha256()
     for entry in entries:
-        content = _read(folder / entry.path)
+        content = _read(folder, entry)
         target = staging / entry.path
         for parent in reversed(target.relative_to(staging).parents[:-1]):
             (staging / parent).mkdir(exist_ok=True)
@@ -152,10 +167,18 @@ def _copy(folder: Path, entries: list[Entry], staging: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    # Opened without following links: between listing and reading the author may swap a file for one.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+class _Changed(Exception):
+    """What was opened is not what was listed."""
+
+
+def _read(folder: Path, entry: Entry) -> bytes:
+    # Opened without following links: between listing and reading the author may swap a file for one, or a folder on
+    # the way to it; then what was opened is another file than the one listed.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with os.fdopen(os.open(folder / entry.path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if (status.st_mtime_ns, status.st_size, status.st_ino) != (entry.mtime_ns, entry.size, entry.inode):
+            raise _Changed
         return file.read(MAX_BYTES + 1)
 
 

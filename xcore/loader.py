@@ -6,6 +6,9 @@ in its `Declared`, so that it can be told in a status.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +42,7 @@ class Loader:
     def scan(self) -> list[Declared]:
         """Give every folder that has a manifest, sorted by name; raises InvalidSpec when the directory cannot be read."""
         try:
-            found = sorted(f for f in self.directory.iterdir() if f.is_dir() and (f / MANIFEST).exists())
+            found = sorted(f for f in self.directory.iterdir() if os.path.lexists(f / MANIFEST))
         except OSError as error:
             raise InvalidSpec(f"the plugins directory cannot be read: {error.strerror}") from error
         if len(found) > MAX_FOLDERS:
@@ -53,8 +56,8 @@ class Loader:
             before = self._seen.get(folder.name)
             known = before[2].manifest if before and before[0] == text else None
             manifest = known or _parse(text)
-            entries = survey(folder / (manifest.spec.source.folder or "."))
-            if before is not None and before[:2] == (text, entries):
+            entries = survey(_source(folder, manifest))
+            if before is not None and before[:2] == (text, entries) and _is_kept(before[2]):
                 return before[2]
         except (InvalidSpec, InvalidBundle) as error:
             return Declared(folder.name, error=error)
@@ -67,7 +70,7 @@ class Loader:
 
     def _load(self, folder: Path, manifest: Manifest) -> Declared:
         try:
-            digest, code = self.snapshots.take(folder / (manifest.spec.source.folder or "."))
+            digest, code = self.snapshots.take(_source(folder, manifest))
         except (InvalidBundle, StorageFull) as error:
             return Declared(folder.name, manifest, error=error)
         return Declared(folder.name, manifest, digest, revision(digest, manifest), code)
@@ -80,8 +83,28 @@ def _parse(text: bytes) -> Manifest:
         raise InvalidSpec(error.detail, error.problems) from error
 
 
+def _source(folder: Path, manifest: Manifest) -> Path:
+    source = folder
+    for part in Path(manifest.spec.source.folder or ".").parts:
+        source /= part
+        if source.is_symlink():
+            raise InvalidBundle(f"{part} is a link; only files and folders are allowed")
+    return source
+
+
+def _is_kept(declared: Declared) -> bool:
+    return declared.code is not None and declared.code.is_dir()  # else it was collected: nobody used it
+
+
 def _read(path: Path) -> bytes:
-    if path.is_symlink():
-        raise InvalidBundle(f"{path.name} is a link; only files and folders are allowed")
-    with path.open("rb") as file:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidBundle(f"{path.name} is a link; only files and folders are allowed") from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidBundle(f"{path.name} is not a file")
         return file.read(MAX_MANIFEST + 1)
