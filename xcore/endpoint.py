@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ from typing import Protocol
 from xcore.errors import UpstreamIdentity, UpstreamInvalid, UpstreamUnreachable
 
 SOCKET_NAME = "p.sock"
+_DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_STATUS = re.compile(rb"[1-5][0-9][0-9]")
 
 
 class Endpoint(Protocol):
@@ -31,20 +34,20 @@ class Endpoint(Protocol):
 class UnixEndpoint:
     """A unix socket in a directory the sandbox may write.
 
-    `belongs(pid)` tells whether a process is inside the sandbox; it is asked for every connection.
+    `belongs(pid)` tells whether a process is inside the sandbox; it is asked for every connection. `inside()` opens
+    the directory as the sandbox sees it, for when it cannot be seen from outside any more.
     """
 
     directory: Path
     belongs: Callable[[int], bool] = field(compare=False)
+    inside: Callable[[], int] | None = field(default=None, compare=False)
 
     def dial(self) -> socket.socket:
         """Return a connected, non-blocking socket; raises UpstreamUnreachable or UpstreamIdentity."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._connect(sock)
-            pid = _peer_pid(sock)
-            if pid <= 0 or not self.belongs(pid):
-                raise UpstreamIdentity("the process behind the sandbox's socket is not of the sandbox")
+            self._recognise(_peer_pid(sock))
         except OSError as error:
             sock.close()
             raise UpstreamUnreachable(f"the sandbox's socket cannot be reached: {error.strerror}") from error
@@ -53,19 +56,17 @@ class UnixEndpoint:
             raise
         return sock
 
+    def _recognise(self, pid: int) -> None:
+        if pid <= 0 or not self.belongs(pid):
+            raise UpstreamIdentity("the process behind the sandbox's socket is not of the sandbox")
+
     def _connect(self, sock: socket.socket) -> None:
-        directory = os.open(self.directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            opened = os.open(SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-            try:
-                if not stat.S_ISSOCK(os.fstat(opened).st_mode):
-                    raise UpstreamIdentity("the sandbox put something else where its socket should be")
-                # A full backlog gives EAGAIN: a failed dial, never a half-open connection.
-                sock.connect(f"/proc/self/fd/{opened}")
-            finally:
-                os.close(opened)
-        finally:
-            os.close(directory)
+            _connect_in(sock, os.open(self.directory, _DIRECTORY))
+        except FileNotFoundError:
+            if self.inside is None:
+                raise
+            _connect_in(sock, self.inside())
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
         try:
@@ -74,7 +75,7 @@ class UnixEndpoint:
         except TimeoutError:
             raise UpstreamUnreachable(f"no answer to {path} within {seconds:g} s") from None
         except OSError as error:
-            raise UpstreamUnreachable(f"the connection broke: {error.strerror}") from error
+            raise UpstreamUnreachable(f"the connection broke ({type(error).__name__})") from error
 
     async def _get(self, path: str, limit: int) -> tuple[int, bytes]:
         # Read by the stream's own rules: one request, connection closed by the other side at the end.
@@ -105,6 +106,21 @@ class AsgiEndpoint:
         return status, body[:limit]
 
 
+def _connect_in(sock: socket.socket, directory: int) -> None:
+    """Connect to the socket in an open directory, and close the directory."""
+    try:
+        opened = os.open(SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if not stat.S_ISSOCK(os.fstat(opened).st_mode):
+                raise UpstreamIdentity("the sandbox put something else where its socket should be")
+            # A full backlog gives EAGAIN: a failed dial, never a half-open connection.
+            sock.connect(f"/proc/self/fd/{opened}")
+        finally:
+            os.close(opened)
+    finally:
+        os.close(directory)
+
+
 def _peer_pid(sock: socket.socket) -> int:
     """Give the process that called listen(2), by SO_PEERCRED (unix(7)); 0 when it is of another pid namespace."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -114,6 +130,11 @@ def _peer_pid(sock: socket.socket) -> int:
 def _parse(answer: bytes, limit: int) -> tuple[int, bytes]:
     head, separator, body = answer.partition(b"\r\n\r\n")
     parts = head.split(b"\r\n", 1)[0].split(b" ", 2)
-    if not separator or len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
+    if (
+        not separator
+        or len(parts) < 2
+        or not parts[0].startswith(b"HTTP/1.")
+        or not _STATUS.fullmatch(parts[1])
+    ):
         raise UpstreamInvalid("the answer to a probe is not HTTP")
     return int(parts[1]), body[:limit]

@@ -152,7 +152,7 @@ def _environment(workload: Workload) -> list[str]:
         "PLUGIN_SOCKET": f"{SOCKET_DIR}/{SOCKET_NAME}",
         "PLUGIN_SPEC": plugin_spec(workload),
     }
-    return [f"{name}={value}" for name, value in {**{"OMP_NUM_THREADS": "1"}, **declared, **fixed}.items()]
+    return [f"{name}={value}" for name, value in {"OMP_NUM_THREADS": "1", **declared, **fixed}.items()]
 
 
 def _labels(workload: Workload, identity: Identity) -> dict[str, str]:

@@ -18,41 +18,57 @@ async def follow(source: Callable[[], Any], errors: tuple[type[Exception], ...])
     The stream needs a `close()` that ends a read in another thread. A reader that does not keep up slows the
     thread down, never this process's memory.
     """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Any] = asyncio.Queue()
-    room = threading.Semaphore(QUEUE)
-    left = threading.Event()
-    opened: list[Any] = []
+    pump = _Pump(source, errors)
+    threading.Thread(target=pump.run, name="stream", daemon=True).start()
+    try:
+        while (item := await pump.queue.get()) is not _END:
+            pump.room.release()
+            yield item
+    finally:
+        pump.leave()
 
-    def put(item: object) -> None:
-        room.acquire()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
-            loop.call_soon_threadsafe(queue.put_nowait, item)
 
-    def pump() -> None:
+class _Pump:
+    """What the thread does; made on the event loop's thread, which `put` hands the items to."""
+
+    def __init__(self, source: Callable[[], Any], errors: tuple[type[Exception], ...]) -> None:
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+        self.room = threading.Semaphore(QUEUE)
+        self._source, self._errors = source, errors
+        self._loop = asyncio.get_running_loop()
+        self._left = threading.Event()
+        self._opened: list[Any] = []
+
+    def run(self) -> None:
         try:
-            stream = source()
-            opened.append(stream)
-            for item in stream:
-                if left.is_set():
-                    break
-                put(item)
-        except errors:
+            self._read()
+        except self._errors:
             pass
         except Exception:
             # Closing a stream under its reader surfaces as many kinds of error; only an unasked one counts.
-            if not left.is_set():
+            if not self._left.is_set():
                 raise
         finally:
-            put(_END)
+            self._put(_END)
 
-    threading.Thread(target=pump, name="stream", daemon=True).start()
-    try:
-        while (item := await queue.get()) is not _END:
-            room.release()
-            yield item
-    finally:
-        left.set()
-        room.release(QUEUE)
-        for stream in opened:
+    def _read(self) -> None:
+        stream = self._source()
+        self._opened.append(stream)
+        if self._left.is_set():  # left while it was opened: nobody else closes it
+            stream.close()
+            return
+        for item in stream:
+            if self._left.is_set():
+                return
+            self._put(item)
+
+    def _put(self, item: object) -> None:
+        self.room.acquire()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)
+
+    def leave(self) -> None:
+        self._left.set()
+        self.room.release(QUEUE)
+        for stream in self._opened:
             stream.close()
