@@ -31,7 +31,7 @@ from xcore.errors import StorageFull, XcoreError
 from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.records import Records
-from xcore.runtimes.lag import LagWatch
+from xcore.runtimes.lag import LoopLag
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
 from xcore.store import FileStore
@@ -49,7 +49,7 @@ class Parts:
     manager: Manager
     loader: Loader
     plane: DataPlane
-    lag: LagWatch
+    lag: LoopLag
     admin_key: AdminKey | None
 
 
@@ -68,9 +68,8 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> None:
     prepare_state_dir(settings.state_dir)
     listener = listen(settings.host, settings.port)
-    key, made = open_admin_key(
-        settings.state_dir, settings.admin_key and settings.admin_key.get_secret_value()
-    )
+    given = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
+    key, made = open_admin_key(settings.state_dir, given)
     engine = await choose_engine(settings, owner_id(settings.state_dir))
     parts = compose(settings, engine, key if settings.auth == "key" else None)
     server = _Server(parts, listener)
@@ -90,7 +89,7 @@ def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
         Supervised(engine), records=records, snapshots=snapshots, trusted=frozenset(settings.trusted)
     )
     plane = DataPlane(manager.routes, key.accepts if key is not None else None)
-    return Parts(settings, manager, Loader(settings.plugins_dir, snapshots), plane, LagWatch(), key)
+    return Parts(settings, manager, Loader(settings.plugins_dir, snapshots), plane, LoopLag(), key)
 
 
 def create_app(parts: Parts) -> FastAPI:

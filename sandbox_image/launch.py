@@ -17,13 +17,13 @@ import sys
 
 EXIT_NOT_BOUNDED = 71
 RUNNER = "sandbox_image.runner"
-# prctl(2)
+# Options of prctl(2).
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 
 
 def main() -> int:
-    """Never returns when all is well."""
+    """Returns only when something cannot be had."""
     told = json.loads(sys.argv[1])
     if not os.read(0, 1):
         return _refuse("the controller is gone")
@@ -37,7 +37,7 @@ def main() -> int:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != told["parent"]:
         return _refuse("the controller is gone")
-    os.execv(sys.executable, [sys.executable, "-P", "-m", RUNNER])  # noqa: S606  no shell is the point
+    return os.execv(sys.executable, [sys.executable, "-P", "-m", RUNNER])  # noqa: S606  no shell is the point
 
 
 def _limit(which: int, value: int) -> None:

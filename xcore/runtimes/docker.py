@@ -47,7 +47,9 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST) -> None:
+    def __init__(
+        self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST
+    ) -> None:
         self._image = image
         self._owner, self._seccomp = owner, seccomp
         self._sockets = None if os.geteuid() == 0 else state_dir / "run"
@@ -253,6 +255,27 @@ class DockerEngine:
     def _away(self, error: Exception) -> RuntimeUnavailable:
         self._outages.lost()
         return RuntimeUnavailable(f"the Docker engine does not answer ({type(error).__name__})")
+
+
+def _endpoint(container: str, pid: int, directory: str) -> UnixEndpoint:
+    belongs = functools.partial(_in_container, container)
+    return UnixEndpoint(Path(directory), belongs, functools.partial(_open_inside, container, pid))
+
+
+def _open_inside(container: str, pid: int) -> int:
+    """Open the socket's directory through the container's own mounts.
+
+    An engine that comes back with live-restore unmounts the volume on the host's side (seen with 20.10), while
+    the container keeps it.
+    """
+    if not _in_container(container, pid):
+        raise FileNotFoundError(2, "the sandbox has ended")
+    directory = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in envelope.SOCKET_DIR.strip("/").split("/"):
+        below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    return directory
 
 
 def _in_container(container: str, pid: int) -> bool:

@@ -1,0 +1,98 @@
+"""The `inprocess` engine: trusted plugins inside the controller's process, on its event loop.
+
+No isolation at all: a trusted plugin can do whatever the controller can, which is why only its operator may allow
+one. What is contained are mistakes: an import that fails, hangs or calls `sys.exit`, a startup that raises, two
+plugins with the same module names. A blocked loop or `os._exit` is not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from xcore.clock import Clock, SystemClock
+from xcore.errors import Problem, WorkloadRejected
+from xcore.manifest import Manifest
+from xcore.plugin.host import Spec
+from xcore.runtimes.envelope import plugin_spec
+from xcore.runtimes.guest import Guest
+from xcore.runtimes.hints import Hints
+from xcore.runtimes.private import PrivatePackage
+from xcore.workload import Instance, LogLine, Workload
+
+CLOSING_GRACE = 5.0
+
+
+class InProcessEngine:
+    """See `Engine`."""
+
+    name = "inprocess"
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._guests: dict[str, Guest] = {}
+        self._numbers = itertools.count(1)
+        self._hints = Hints()
+
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
+        return "False", "Unsupported", "a trusted plugin runs inside the controller"
+
+    def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return ""
+
+    async def open(self) -> None:
+        """Nothing to find: nothing outlives a process inside it."""
+
+    def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if manifest.spec.runtime_class is not None:
+            return [Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox")]
+        return []
+
+    async def start(self, workload: Workload) -> Instance:
+        """Return at once; the import runs in a thread, the plugin's startup on the loop."""
+        if workload.manifest.spec.entrypoint is None:
+            raise WorkloadRejected("a trusted plugin needs an entrypoint")
+        module = workload.name.replace("-", "_")
+        prefix = f"xcore_trusted_{module}_{workload.revision[:12]}_{next(self._numbers)}"
+        guest = Guest(
+            workload,
+            id=secrets.token_hex(6),
+            spec=msgspec.json.decode(plugin_spec(workload), type=Spec),
+            package=PrivatePackage(prefix, workload.code),
+            clock=self._clock,
+            changed=self._hints.give,
+        )
+        self._guests[guest.id] = guest
+        return guest.instance()
+
+    async def stop(self, instance: Instance, *, grace: float) -> None:
+        guest = self._guests.get(instance.id)
+        if guest is not None:
+            await guest.stop(grace)
+
+    async def remove(self, instance: Instance) -> None:
+        guest = self._guests.get(instance.id)
+        if guest is not None:
+            await guest.stop(0)
+            self._guests.pop(instance.id, None)
+
+    async def list(self, plugin: str | None = None) -> Sequence[Instance]:
+        instances = [guest.instance() for guest in self._guests.values()]
+        return [i for i in instances if plugin is None or i.plugin == plugin]
+
+    def watch(self) -> AsyncIterator[str]:
+        return self._hints.follow()
+
+    async def logs(self, instance: Instance, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        guest = self._guests.get(instance.id)
+        if guest is not None:
+            async for line in guest.log.read(lines=lines, follow=follow):
+                yield line
+
+    async def aclose(self) -> None:
+        for instance in await self.list():
+            await self.stop(instance, grace=CLOSING_GRACE)
+            await self.remove(instance)

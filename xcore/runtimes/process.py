@@ -1,0 +1,195 @@
+"""The `process` engine: each instance a child process of the controller, for development and where no container
+engine answers.
+
+It contains faults (a crash, a hang, memory, a fork bomb), not attackers: a child shares the host's files, network and
+kernel, so this never claims isolation. Run by root, every instance gets a user of its own, or is refused; never
+root. Children die with the controller, so nothing is adopted; what a killed one left behind is ended by the next
+`open`. One controller per state directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from xcore.clock import Clock, SystemClock
+from xcore.endpoint import SOCKET_NAME
+from xcore.errors import Problem, WorkloadRejected
+from xcore.manifest import Manifest
+from xcore.runtimes import procfs, reach
+from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
+from xcore.runtimes.child import Child, Place
+from xcore.runtimes.hints import Hints
+from xcore.workload import Instance, LogLine, Workload
+
+UIDS = range(100_000, 165_536)
+MAX_SOCKET_PATH = 107  # sun_path of unix(7), without its closing NUL
+CLOSING_GRACE = 5.0
+_log = logging.getLogger("xcore.process")
+
+
+class ProcessEngine:
+    """See `Engine`. Socket directories are `<state_dir>/run/<instance>`; control groups bear the state directory's hash."""
+
+    name = "process"
+
+    def __init__(self, *, state_dir: Path, clock: Clock | None = None) -> None:
+        self._run = state_dir.resolve() / "run"
+        self._clock = clock or SystemClock()
+        self._groups = Cgroups.here(hashlib.sha256(bytes(self._run)).hexdigest()[:8])
+        self._children: dict[str, tuple[Child, Place]] = {}
+        self._reserved: set[int] = set()
+        self._hints = Hints()
+
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
+        return (
+            "False",
+            "NotEnforced",
+            "the process runtime isolates faults, not attackers; use it for development",
+        )
+
+    def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return ""
+
+    @property
+    def enforced(self) -> frozenset[str]:
+        """Which of memory, pids and cpu are bounded by control groups; known after `open`."""
+        return self._groups.controllers
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._open)
+        if "memory" not in self.enforced:
+            _log.warning(
+                "no control groups can be written here: memory is bounded by rlimits, cpu not at all"
+            )
+
+    def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if manifest.spec.runtime_class is not None:
+            return [Problem("spec.runtimeClass", "must be absent: the process runtime has no other kernel")]
+        return []
+
+    async def start(self, workload: Workload) -> Instance:
+        uid = await asyncio.to_thread(self._free_uid) if os.geteuid() == 0 else None
+        try:
+            child, place = self._start(workload, secrets.token_hex(6), uid)
+        finally:
+            self._reserved.discard(uid or 0)
+        self._children[place.id] = (child, place)
+        return child.instance()
+
+    async def stop(self, instance: Instance, *, grace: float) -> None:
+        found = self._children.get(instance.id)
+        if found is not None:
+            await found[0].stop(grace)
+
+    async def remove(self, instance: Instance) -> None:
+        found = self._children.get(instance.id)
+        if found is None:
+            return
+        child, place = found
+        await child.kill()
+        await asyncio.to_thread(_clear, place.directory)
+        child.close()
+        self._children.pop(instance.id, None)
+
+    async def list(self, plugin: str | None = None) -> Sequence[Instance]:
+        instances = [child.instance() for child, _ in self._children.values()]
+        return [i for i in instances if plugin is None or i.plugin == plugin]
+
+    def watch(self) -> AsyncIterator[str]:
+        return self._hints.follow()
+
+    async def logs(self, instance: Instance, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        found = self._children.get(instance.id)
+        if found is not None:
+            async for line in found[0].log.read(lines=lines, follow=follow):
+                yield line
+
+    async def aclose(self) -> None:
+        """End all children: nobody could adopt them."""
+        instances = await self.list()
+        await asyncio.gather(*(self.stop(i, grace=CLOSING_GRACE) for i in instances))
+        await asyncio.gather(*(self.remove(i) for i in instances))
+        self._groups.close()
+
+    # -- blocking -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._run.mkdir(parents=True, exist_ok=True, mode=0o711)
+        # A child passes through to its own directory; what the others are called it cannot see.
+        self._run.chmod(0o711)
+        self._groups.open()
+        for directory in self._run.iterdir():
+            ours = functools.partial(procfs.was_started_with, text=bytes(directory / SOCKET_NAME))
+            for pid in filter(ours, procfs.pids()):
+                procfs.kill(pid, ours)
+            _clear(directory)
+
+    def _start(self, workload: Workload, instance: str, uid: int | None) -> tuple[Child, Place]:
+        directory = self._run / instance
+        if len(bytes(directory / SOCKET_NAME)) > MAX_SOCKET_PATH:
+            raise WorkloadRejected(
+                f"the state directory's path is too long for a unix socket:"
+                f" at most {MAX_SOCKET_PATH - len(f'/run/{instance}/{SOCKET_NAME}')} bytes"
+            )
+        if uid is not None:
+            reach.require(workload.code, self._run)
+        group = self._make_group(workload, instance)
+        place = Place(instance, directory, uid, group, self.enforced)
+        try:
+            _make_directories(place)
+            child = Child(workload, place, clock=self._clock, changed=self._hints.give)
+        except (OSError, WorkloadRejected) as error:
+            group.remove()
+            _clear(directory)
+            if isinstance(error, OSError):
+                raise WorkloadRejected(f"the state directory cannot be written: {error.strerror}") from error
+            raise
+        return child, place
+
+    def _make_group(self, workload: Workload, instance: str) -> Cgroup:
+        resources = workload.manifest.spec.resources
+        limits = Limits(resources.memory_bytes, resources.pids_limit, resources.cpu_cores)
+        try:
+            return self._groups.create(instance, limits)
+        except OSError as error:
+            raise WorkloadRejected(f"a control group cannot be made: {error.strerror}") from error
+
+    def _free_uid(self) -> int:
+        """Pick a uid that nobody's process has (a container's shows here too): some limits count per uid."""
+        taken = {procfs.uid(pid) for pid in procfs.pids()} | self._reserved
+        taken |= {place.uid for _, place in self._children.values()}
+        start = secrets.randbelow(len(UIDS))
+        for offset in range(len(UIDS)):
+            uid = UIDS[(start + offset) % len(UIDS)]
+            if uid not in taken:
+                self._reserved.add(uid)
+                return uid
+        raise WorkloadRejected("every uid for plugins is taken")
+
+
+def _make_directories(place: Place) -> None:
+    for directory in (place.directory, place.tmp):
+        directory.mkdir(mode=0o700)
+        directory.chmod(0o700)  # whatever the umask took away
+    # The outer one last: before that nobody but us can reach into it.
+    for directory in (place.tmp, place.directory):
+        if place.uid is not None:
+            os.chown(directory, place.uid, place.uid)
+
+
+def _clear(directory: Path) -> None:
+    """Remove a directory the plugin could write. rmtree follows no links; too deep or odd a tree is left and told."""
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError) as error:
+        _log.warning("the files of an instance could not be removed: %s", type(error).__name__)
