@@ -97,9 +97,9 @@ def plan(wanted: Wanted | None, found: Sequence[Instance], history: Restarts, no
     others = [i for i in healthy if not wanted.accepts(i)]
     grace = wanted.desired.manifest.spec.termination_grace_period_seconds
     if current:
-        return [*steps, *(Stop(i, grace) for i in _surplus(current, others))]
+        return [*steps, *(Stop(i, grace) for i in _surplus(wanted, current, others))]
     recreate = wanted.desired.manifest.spec.update.strategy is UpdateStrategy.RECREATE
-    steps += [Stop(i, grace) for i in others if recreate or i.phase is Phase.Starting]
+    steps += [Stop(i, grace) for i in others if recreate or _overtaken(wanted, i)]
     in_the_way = alive if recreate else [i for i in staying if _failing(i) and wanted.accepts(i)]
     return steps if in_the_way else steps + _start(wanted.desired, history, now)
 
@@ -112,12 +112,18 @@ def _start(desired: Workload, history: Restarts, now: float) -> list[Step]:
     return [Start(desired)]
 
 
-def _surplus(current: list[Instance], others: list[Instance]) -> list[Instance]:
+def _surplus(wanted: Wanted, current: list[Instance], others: list[Instance]) -> list[Instance]:
     """Tell what is not needed: the others serve until one of the current is ready."""
     ready = [i for i in current if i.phase is Phase.Ready]
     keep = (ready or current)[-1]
     twins = [i for i in current if i is not keep]
-    return twins + [i for i in others if ready or i.phase is Phase.Starting]
+    return twins + [i for i in others if ready or _overtaken(wanted, i)]
+
+
+def _overtaken(wanted: Wanted, instance: Instance) -> bool:
+    """Tell whether it never served and never will; one of a good revision may just not have been asked yet."""
+    good = wanted.replaces
+    return instance.phase is Phase.Starting and (good is None or good.revision != instance.revision)
 
 
 def _failing(instance: Instance) -> bool:

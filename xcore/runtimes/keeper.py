@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xcore.clock import sleep
-from xcore.errors import RuntimeUnavailable, XcoreError
+from xcore.errors import RuntimeUnavailable, WorkloadRejected, XcoreError
 from xcore.plan import Remove, Start, Step, Stop, Wait, Wanted, plan
 from xcore.restart import FREE, Restarts, forgiven, record, resumed
 from xcore.runtimes.hands import ENGINE_DELAYS, Hands, Ports, delay
@@ -118,7 +118,8 @@ class Keeper:
         """Take one look and the steps that follow from it; returns how long nothing is due, seconds."""
         try:
             found = await self._ports.engine.list(self.name)
-            due = await self._act(found)
+            self._back()
+            return await self._act(found)
         except RuntimeUnavailable as error:
             return self._away(error)
         except XcoreError as error:
@@ -127,10 +128,11 @@ class Keeper:
         except Exception:  # noqa: BLE001  a bug of ours must not end supervision: say so loudly, look again
             _log.exception("the keeper of %s failed", self.name)
             return RESYNC
+
+    def _back(self) -> None:
         if self._outage is not None:
             self._outage, self._failures = None, 0
             self._wanted_at = self._ports.clock.time()  # nothing could progress meanwhile
-        return due
 
     def _away(self, error: RuntimeUnavailable) -> float:
         if self._outage is None:
@@ -198,9 +200,14 @@ class Keeper:
                 again = self._hands.stop(self._roster[instance.id], step)
                 return RESYNC if again is None else again
             case Remove(instance):
-                await self._ports.engine.remove(instance)
-                self._roster.forget(instance)
+                await self._remove(instance)
         return RESYNC if self._farewell is None else 0.0
+
+    async def _remove(self, instance: Instance) -> None:
+        try:
+            await self._ports.engine.remove(instance)
+        except WorkloadRejected as error:
+            _log.warning("%s: an ended instance cannot be removed: %s", self.name, error.detail)
 
     async def _start(self, workload: Workload) -> float:
         wanted = self._wanted

@@ -62,9 +62,6 @@ class Roster:
             i if i.exit is not None else self._lives[i.id].seen() for i in found if i.id not in self._discard
         ]
 
-    def forget(self, instance: Instance) -> None:
-        self._discard.discard(instance.id)
-
 
 def _before_our_time(ended: dict[str, Instance], alive: Sequence[Instance], last: Exit | None) -> set[str]:
     """Tell which ends an earlier controller judged: all but a last one that it did not live to see."""

@@ -43,7 +43,11 @@ class FakeEndpoint:
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:  # noqa: ARG002
         self.asked.append(path)
-        if self.ended:
+        out = (
+            self.behaviour.exits_after is not None
+            and self.clock.time() >= self.born + self.behaviour.exits_after
+        )
+        if self.ended or out:
             raise UpstreamUnreachable("nobody listens")
         if path == "/describe":
             return 200, json.dumps({"actions": [{"name": name} for name in self.behaviour.actions]}).encode()
