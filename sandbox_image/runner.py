@@ -2,7 +2,9 @@
 
 Told by three environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config), `PLUGIN_PATH`
 (the code, `/plugin`), and `PLUGIN_SOCKET` (a unix socket to listen on) or `PLUGIN_PORT` (TCP).
-Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs).
+Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
+exception's own line last). SIGTERM drains requests, then runs `shutdown`; threads that never end and what is
+registered with `atexit` do not hold the process up.
 """
 
 from __future__ import annotations
@@ -10,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox_image import stdio
 from xcore.plugin.asgi import Receive, Scope, Send
@@ -30,21 +35,31 @@ BACKLOG = 512
 # Longer than the controller keeps an idle connection: it is never the sandbox that hangs up first.
 KEEP_ALIVE_SECONDS = 90
 DRAIN_SECONDS = 8
+CANCEL_SECONDS = 1
 _log = logging.getLogger("xcore.runner")
 
 
 def main() -> int:
     """Load, start, serve until SIGTERM."""
+    stdio.plug()
     stdio.log_as_json()
-    spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
-    sys.path.insert(0, os.environ.get("PLUGIN_PATH", "/plugin"))
+    signal.signal(signal.SIGTERM, lambda *_: leave(0))  # until there is something to drain
     try:
-        host = Host(resolve(spec.entrypoint), make_context(spec, {}))
+        host = _load()
     except BaseException as error:  # noqa: BLE001  a plugin may even raise SystemExit while it is imported
         return _failed(error)
+    stdio.plug()
+    gc.collect()
     gc.freeze()  # what is loaded now stays: keep it out of every collection
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(serve(host, _listen()))
+    # Not asyncio.run: it would wait for tasks that refuse to be cancelled.
+    return uvloop.new_event_loop().run_until_complete(serve(host, _listen()))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: an action's thread cannot be killed and must not be waited for."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 async def serve(host: Host, listener: socket.socket) -> int:
@@ -52,17 +67,28 @@ async def serve(host: Host, listener: socket.socket) -> int:
     server = _Server(_config(_Guarded(host)))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.ask_to_exit)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(host.start())
+    starting = asyncio.create_task(_start(host))
     await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
-    failure = starting.exception() if starting.done() and not starting.cancelled() else None
+    failure = starting.result() if starting.done() else None
     if failure is not None:
-        server.should_exit = True
+        server.ask_to_exit()
         await serving
         return _failed(failure)
     await serving
-    starting.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting}, timeout=CANCEL_SECONDS)
     await host.stop()
     return 0
+
+
+async def _start(host: Host) -> BaseException | None:
+    try:
+        await host.start()
+    except BaseException as error:  # noqa: BLE001  SystemExit would tear the loop down before anybody is told
+        return error
+    stdio.plug()
+    return None
 
 
 class _Server(uvicorn.Server):
@@ -86,13 +112,23 @@ class _Guarded:
         stdio.plug()
 
 
+class _Connection(HttpToolsProtocol):
+    """A connection that took the place of a closed standard stream is refused: prints would go into it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if transport.get_extra_info("socket").fileno() in stdio.STANDARD:
+            transport.abort()
+
+
 def _config(app: _Guarded) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         date_header=False,
@@ -101,21 +137,31 @@ def _config(app: _Guarded) -> uvicorn.Config:
     )
 
 
+def _load() -> Host:
+    spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
+    sys.path.insert(0, os.environ.get("PLUGIN_PATH", "/plugin"))
+    return Host(resolve(spec.entrypoint, _import), make_context(spec, {}))
+
+
+def _import(name: str) -> object:
+    top = name.partition(".")[0]
+    if top in sys.modules or top in sys.stdlib_module_names:
+        raise ImportError(f"{top!r} is the name of a module that Python or the runner uses: rename the file")
+    return importlib.import_module(name)
+
+
 def _listen() -> socket.socket:
     path = os.environ.get("PLUGIN_SOCKET")
     if path is None:
         return socket.create_server(("0.0.0.0", int(os.environ["PLUGIN_PORT"])), backlog=BACKLOG)  # noqa: S104
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
-    os.umask(0o007)  # the group may connect: a controller that is not root reaches its sandboxes by it
+    # 0660: the group may connect; a controller that is not root reaches its sandboxes by it.
+    before = os.umask(0o117)
     listener.bind(path)
-    os.umask(0o022)
+    os.umask(before)
     listener.listen(BACKLOG)
     return listener
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    return uvloop.new_event_loop()
 
 
 def _failed(error: BaseException) -> int:
@@ -124,4 +170,4 @@ def _failed(error: BaseException) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
 from functools import partial
-from typing import Any, TypeVar
 
 import msgspec
 
-from xcore.plugin.asgi import ClientGone, Receive, Scope, Send, header, problem, read_body, respond
-from xcore.plugin.contract import Plugin, Response
-from xcore.plugin.signature import Action, BadArguments, BadResult, compile_actions
+from xcore.plugin.arguments import BadArguments
+from xcore.plugin.asgi import (
+    Answer,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    json_answer,
+    problem,
+    read_body,
+    respond,
+)
+from xcore.plugin.contained import Contained, PluginFailed
+from xcore.plugin.contract import Plugin
+from xcore.plugin.results import BadResult
+from xcore.plugin.signature import Action, compile_actions
 from xcore.plugin.threads import ActionThreads
 
 DEADLINE_HEADER = b"xcore-deadline-seconds"
 DEFAULT_DEADLINE = 30.0
-T = TypeVar("T")
+MAX_DEADLINE = 86_400.0
 _log = logging.getLogger("xcore.plugin")
-
-
-class PluginFailed(Exception):
-    """The plugin's code raised; its exception is the cause."""
-
-
-async def contained(pending: Awaitable[T]) -> T:
-    """Await the plugin's code. Whatever it raises is its own failure, never the host's: the one place that says so."""
-    try:
-        return await pending
-    except Exception as error:
-        raise PluginFailed from error
 
 
 class ActionApp:
@@ -39,69 +39,73 @@ class ActionApp:
         self.plugin = plugin
         self.threads = threads
         self.actions = compile_actions(plugin)
+        described = [action.description for action in self.actions.values()]
+        context = plugin.context
+        self.description = msgspec.json.encode(
+            {"name": context.name, "version": context.version, "actions": described}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"][len(scope.get("root_path", "")) :].removeprefix("/")
         try:
-            response = await self._answer(name, scope, receive)
+            answer = await self._answer(name, scope, receive)
         except ClientGone:
             return
-        await respond(send, response)
+        await respond(send, answer)
 
-    async def _answer(self, name: str, scope: Scope, receive: Receive) -> Response:
-        method = scope["method"]
-        request_id = header(scope, b"x-request-id").decode("latin-1")
-        if not name and method in {"GET", "HEAD"}:
-            return Response(msgspec.json.encode(self.describe()), "application/json")
+    async def _answer(self, name: str, scope: Scope, receive: Receive) -> Answer:
         action = self.actions.get(name)
-        if action is None:
-            return problem(404, "ActionNotFound", f"there is no action {name!r}", requestId=request_id)
-        allowed = ("GET", "HEAD", "POST") if action.safe else ("POST",)
-        if method not in allowed:
-            answer = problem(
-                405, "MethodNotAllowed", f"{name} answers {', '.join(allowed)}", requestId=request_id
+        allowed = action.methods if action else ("GET", "HEAD")
+        if name and action is None:
+            return problem(
+                404, "ActionNotFound", f"there is no action {name!r}", requestId=_request_id(scope)
             )
-            return _with_allow(answer, allowed)
+        if scope["method"] not in allowed:
+            return _not_allowed(name or "the plugin itself", allowed, scope)
+        if action is None:
+            return json_answer(self.description)
         body = await read_body(receive)
         try:
-            arguments = action.arguments(body, scope["query_string"], from_query=method != "POST")
+            return await self._call(action, body, scope)
         except BadArguments as bad:
             reason = "InvalidArguments" if bad.status == 422 else "MalformedRequest"
-            return problem(bad.status, reason, bad.detail, errors=bad.errors, requestId=request_id)
-        return await self._call(action, arguments, deadline=_deadline(scope), request_id=request_id)
-
-    async def _call(
-        self, action: Action, arguments: dict[str, Any], *, deadline: float, request_id: str
-    ) -> Response:
-        call = partial(action.method, **arguments)
-        try:
-            pending = call() if action.is_async else self.threads.run(call, deadline)
-            result = await contained(pending)
-            return action.encode(result)
+            return problem(bad.status, reason, bad.detail, errors=bad.errors, requestId=_request_id(scope))
         except PluginFailed as failed:
             cause = failed.__cause__
-            _log.error("action %s failed", action.name, exc_info=cause, extra={"requestId": request_id})
-            detail = f"the action {action.name} raised an exception; its traceback is in the plugin's logs"
+            _log.error("action %s failed", name, exc_info=cause, extra={"requestId": _request_id(scope)})
+            detail = f"the action {name} raised an exception; its traceback is in the plugin's logs"
         except BadResult as bad:
-            _log.error("action %s %s", action.name, bad, extra={"requestId": request_id})
-            detail = f"the action {action.name} {bad}"
-        return problem(500, "ActionFailed", detail, requestId=request_id)
+            _log.error("action %s %s", name, bad, extra={"requestId": _request_id(scope)})
+            detail = f"the action {name} {bad}"
+        return problem(500, "ActionFailed", detail, requestId=_request_id(scope))
 
-    def describe(self) -> dict[str, Any]:
-        context = self.plugin.context
-        return {
-            "name": context.name,
-            "version": context.version,
-            "actions": [action.describe() for action in self.actions.values()],
-        }
+    async def _call(self, action: Action, body: bytes, scope: Scope) -> Answer:
+        # All of it is walled in: types of the plugin's own run its code while they are read and written.
+        with Contained(BadArguments, BadResult):
+            arguments = action.arguments.read(
+                body, scope["query_string"], from_query=scope["method"] != "POST"
+            )
+            if action.is_async:
+                result = await action.method(**arguments)
+            else:
+                result = await self.threads.run(partial(action.method, **arguments), _deadline(scope))
+            return action.results.answer(result)
 
 
-def _with_allow(answer: Response, allowed: tuple[str, ...]) -> Response:
-    return Response(answer.content, answer.media_type, answer.status, {"allow": ", ".join(allowed)})
+def _not_allowed(name: str, allowed: tuple[str, ...], scope: Scope) -> Answer:
+    methods = ", ".join(allowed)
+    answer = problem(405, "MethodNotAllowed", f"{name} answers {methods}", requestId=_request_id(scope))
+    answer.headers.append((b"allow", methods.encode()))
+    return answer
+
+
+def _request_id(scope: Scope) -> str:
+    return header(scope, b"x-request-id").decode("latin-1")
 
 
 def _deadline(scope: Scope) -> float:
     try:
-        return float(header(scope, DEADLINE_HEADER))
+        seconds = float(header(scope, DEADLINE_HEADER))
     except ValueError:
         return DEFAULT_DEADLINE
+    return seconds if 0 < seconds <= MAX_DEADLINE else DEFAULT_DEADLINE

@@ -33,19 +33,24 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Any answer an action wants to give instead of JSON: `content` is sent as it is (str as UTF-8)."""
+    """Any answer an action wants to give instead of JSON: `content` is sent as it is (str as UTF-8).
 
-    content: bytes | str = b""
+    What cannot be sent fails the request: a status outside 200 to 599, control characters in a header, headers
+    that belong to the platform (content-length, connection, ...) or are given elsewhere (content-type).
+    """
+
+    content: bytes | str | None = b""
     media_type: str = "application/octet-stream"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Plugin:
-    """Derive from it, mark methods with `@action`; override the three hooks as needed.
+    """Derive from it, mark methods with `@action`; override the three hooks as needed, async or (in a thread) sync.
 
     One instance serves all requests of a process. `startup` ends before the first request and may raise:
     the plugin is then not started. `health` may raise or return False: the plugin is then not ready.
+    `__init__` takes nothing; `self.context` is there before it runs.
     """
 
     context: Context
@@ -54,7 +59,7 @@ class Plugin:
         """Called once, before the first request."""
 
     async def shutdown(self) -> None:
-        """Called once, after the last request."""
+        """Called once, after the last request, if `startup` has ended well."""
 
     async def health(self) -> bool:
         """Tell whether requests can be served now."""
@@ -68,9 +73,14 @@ def action(*, name: str | None = None, safe: bool = False) -> Callable[[F], F]: 
 
 
 def action(method: Any = None, /, *, name: str | None = None, safe: bool = False) -> Any:
-    """Make a method callable as `POST /app/<plugin>/<name>`; `safe=True` answers GET too, with query parameters."""
+    """Make a method callable as `POST /app/<plugin>/<name>`; `safe=True` answers GET too, with query parameters.
 
-    def mark(function: F) -> F:
+    Actions are inherited; a method that overrides one is an action only if it is marked itself.
+    """
+
+    def mark(function: Any) -> Any:
+        if isinstance(function, str):
+            raise TypeError("the public name of an action is given as @action(name=...)")
         setattr(function, MARK, ActionMark(name, safe))
         return function
 

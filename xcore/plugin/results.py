@@ -1,0 +1,91 @@
+"""From an action's return annotation to a checked answer and its JSON Schema.
+
+Refuses, when the plugin loads, types msgspec cannot check.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import msgspec
+
+from xcore.plugin.arguments import members
+from xcore.plugin.asgi import Answer, json_answer, render
+from xcore.plugin.contract import Response
+
+_encode = msgspec.json.Encoder().encode
+_RAW = (bytes, bytearray, memoryview)
+# JSON whatever their value, and checked by their very type. Not float: NaN is none.
+_PLAIN = frozenset((str, int, bool, type(None)))
+
+
+class BadResult(Exception):
+    """An action returned something its annotation does not allow."""
+
+
+class Results:
+    """What an action gives: JSON checked against the annotation, raw bytes, or a `Response`."""
+
+    def __init__(self, returns: Any) -> None:
+        allowed = members(returns)
+        json = tuple(one for one in allowed if not (_is_raw(one) or _is_response(one)))
+        self._raw = Any in allowed or any(map(_is_raw, allowed))
+        self._type = returns if json == allowed else typing.Union[json] if json else None  # noqa: UP007
+        self._check = None if Any in allowed or not json else msgspec.json.Decoder(self._type)
+        self._json = bool(json)
+        if Any in allowed:
+            self._plain = _PLAIN
+        else:
+            bounded = typing.get_origin(returns) is typing.Annotated
+            self._plain = frozenset() if bounded else _PLAIN.intersection(map(_class_of, json))
+
+    def answer(self, result: object) -> Answer:
+        """Turn what the action returned into an answer; raises BadResult where the annotation does not allow it."""
+        try:
+            if type(result) in self._plain:
+                return json_answer(_encode(result))
+            if isinstance(result, Response):
+                return render(result)
+            if self._raw and isinstance(result, _RAW):
+                return Answer(200, [(b"content-type", b"application/octet-stream")], bytes(result))
+            return json_answer(self._checked(result))
+        except msgspec.ValidationError as error:
+            raise BadResult(f"returned what its annotation does not allow: {error}") from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise BadResult(f"returned what cannot be sent: {error}{_hint(result)}") from None
+
+    def _checked(self, result: object) -> bytes:
+        if not self._json or (isinstance(result, _RAW) and not self._raw):
+            raise msgspec.ValidationError(f"`{type(result).__name__}`")
+        body = _encode(result)
+        if self._check is not None:
+            self._check.decode(body)
+        return body
+
+    def schema(self) -> dict[str, Any] | None:
+        """Describe the JSON it gives, if it gives any that is known; TypeError for a type that cannot be checked."""
+        return None if self._check is None else msgspec.json.schema(self._type)
+
+
+def _class_of(hint: Any) -> type | None:
+    """`None` in an annotation means its type; what is no class is checked the long way."""
+    return type(None) if hint is None else hint if isinstance(hint, type) else None
+
+
+def _is_raw(hint: Any) -> bool:
+    return any(hint is one for one in _RAW)
+
+
+def _is_response(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Response)
+
+
+def _hint(result: object) -> str:
+    if inspect.iscoroutine(result):
+        result.close()
+        return " (is an `await` missing?)"
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return " (streams are not supported in this version: return a list)"
+    return ""
