@@ -101,7 +101,7 @@ def _beside(name: str, conditions: Mapping[str, Mapping[str, Any]]) -> Iterator[
             f"{name} is not cut off from the network: {conditions['NetworkIsolated'].get('message', '')}"
         )
         yield Finding("network", "warn", message, "use Docker where its code is not trusted")
-    if _status(conditions, "Progressing") != "True":
+    if _status(conditions, "Progressing") == "False":  # Unknown: it is still rolling out, or suspended
         found = conditions["Progressing"]
         message = f"{name} runs an older revision: {found['reason']}: {found.get('message', '')}"
         yield Finding("revision", "warn", message, f"mend it (`xcore logs {name}`) and save")

@@ -97,3 +97,9 @@ def test_what_is_beside_the_way():
         "Progressing": ("False", "RolledBack"),
     }
     assert hops(plugin=resource(**conditions))[2:] == [("network", "warn"), ("revision", "warn")]
+
+
+def test_rolling_out_is_no_failure():
+    """An update that is still under way is not called an old revision."""
+    conditions = {**GOOD, "Progressing": ("Unknown", "RollingOut")}
+    assert hops(plugin=resource(**conditions)) == [("controller", "ok"), ("plugin", "ok")]
