@@ -105,7 +105,7 @@ def _progressing(facts: Facts, observed: Observed, now: float) -> Condition:
     if facts.suspended:
         return "Unknown", "Suspended", ""
     if observed.broken:
-        return "False", "RolledBack", f"the new revision did not become ready: {observed.broken}"
+        return "False", "RolledBack", f"StartupFailed: {observed.broken}"
     if observed.settled:
         return "True", "NewRevisionAvailable", ""
     wanted = observed.wanted
