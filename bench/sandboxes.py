@@ -58,6 +58,10 @@ class Sandboxes:
                     await asyncio.sleep(POLL_SECONDS)
         raise BenchError(f"the sandbox does not answer {path}")
 
+    def running(self) -> int:
+        """Count the running containers of this image, whoever's they are."""
+        return len(self.client.containers(filters={"ancestor": self.image}))
+
     def start_bare(self, command: Sequence[str]) -> str:
         """Start a container with the sandbox's create options and another command; gives its id."""
         uid = secrets.choice(UIDS)
