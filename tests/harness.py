@@ -158,6 +158,7 @@ class Load:
     outcomes: Counter[str] = field(default_factory=Counter)
     bodies: Counter[bytes] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    retries: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
@@ -190,6 +191,7 @@ class Load:
             self.outcomes["200"] += 1
         elif answer.status_code == 503 and "retry-after" in answer.headers:
             self.outcomes["503+Retry-After"] += 1
+            self.retries.append(answer.json()["detail"])
         else:
             self.outcomes[f"{answer.status_code}"] += 1
             self.wrong.append(f"{answer.status_code} {answer.text[:300]}")

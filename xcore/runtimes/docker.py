@@ -130,6 +130,8 @@ class DockerEngine:
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client.cache_info().currsize:
+            self._client().close()
 
     def _connect(self, seconds: int | None = CALL_SECONDS) -> docker.APIClient:
         return docker.APIClient(self._host, timeout=seconds, version="auto")  # type: ignore[arg-type]  # None: no end
@@ -206,9 +208,7 @@ class DockerEngine:
             revision=labels.get(envelope.REVISION, ""),
             generation=int(labels.get(envelope.GENERATION, "0")),
             started_at=parse_time(state["StartedAt"]) or parse_time(found["Created"]),
-            endpoint=UnixEndpoint(Path(source), functools.partial(_in_container, container))
-            if source
-            else None,
+            endpoint=_endpoint(container, state["Pid"], source) if source else None,
             exit=exit_of(state, self._outages, out_of_memory=out_of_memory),
             oom=out_of_memory,
         )
