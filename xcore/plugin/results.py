@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Mapping, Sequence, Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -15,7 +16,20 @@ from xcore.plugin.arguments import members
 from xcore.plugin.asgi import Answer, json_answer, render
 from xcore.plugin.contract import Response
 
-_encode = msgspec.json.Encoder().encode
+
+def _simpler(value: Any) -> Any:
+    """What msgspec does not write by itself: subclasses of scalars, and anything like a dict or a list."""
+    for kind, exact in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if isinstance(value, kind):
+            return exact(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | AbstractSet):
+        return list(value)
+    raise TypeError(f"{type(value).__qualname__} is no JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_simpler).encode
 _RAW = (bytes, bytearray, memoryview)
 # JSON whatever their value, and checked by their very type. Not float: NaN is none.
 _PLAIN = frozenset((str, int, bool, type(None)))

@@ -69,10 +69,9 @@ def compile_actions(plugin: Plugin) -> dict[str, Action]:
 def _mark(owner: type, attribute: str) -> ActionMark | None:
     """Read without running any of the class's own code: a property may do anything."""
     raw = inspect.getattr_static(owner, attribute, None)
-    if isinstance(raw, staticmethod | classmethod):
-        raw = raw.__func__
-    mark = inspect.getattr_static(raw, MARK, None)
-    return mark if isinstance(mark, ActionMark) else None
+    inner = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
+    marks = inspect.getattr_static(raw, MARK, None), inspect.getattr_static(inner, MARK, None)
+    return next((mark for mark in marks if isinstance(mark, ActionMark)), None)
 
 
 def _hints(method: Callable[..., Any], owner: type) -> Mapping[str, Any]:
