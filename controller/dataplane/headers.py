@@ -1,4 +1,8 @@
-"""Which header fields cross the proxy, each way. Pure. RFC 9110 section 7.6.1, RFC 9112."""
+"""Which header fields cross the proxy, each way. Pure. RFC 9110 section 7.6.1, RFC 9112.
+
+Names are in lower case here; fields come out as whole lines, ready to be joined. A field that is special to us and
+comes more than once is read as one list (RFC 9110 section 5.3): two hosts are then no host, two lengths no number.
+"""
 
 from __future__ import annotations
 
@@ -29,64 +33,83 @@ _NOT_TO_PLUGINS = HOP_BY_HOP | {
     b"x-real-ip",
     b"x-request-id",
     b"expect",
+    b"host",
+    b"http2-settings",
     b"content-length",
 }
-# What would speak for the controller's whole origin, and framing, which is ours.
+# What would speak for the controller's whole origin or to a proxy in front of it, and framing, which is ours.
 _NOT_TO_CLIENTS = HOP_BY_HOP | {
     b"set-cookie",
     b"strict-transport-security",
     b"clear-site-data",
     b"service-worker-allowed",
     b"alt-svc",
+    b"nel",
+    b"report-to",
+    b"accept-ch",
+    b"x-sendfile",
     b"x-request-id",
     b"date",
     b"server",
     b"content-length",
 }
-_OURS = (b"x-forwarded-", b"xcore-")
+_NAMING_NONE = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+_OURS = (b"x-forwarded-", b"xcore-", b"x-accel-")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_MAX_CREDENTIAL = 512
 
 
-def to_plugin(headers: Headers) -> list[bytes]:
-    """Give the fields a plugin may see, as pieces ready to be joined. Names are in lower case already."""
-    return _keep(headers, _NOT_TO_PLUGINS)
+def to_plugin(headers: Headers) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Give the lines a plugin may see, and the special fields, which it does not see as they are."""
+    return _sort(headers, _NOT_TO_PLUGINS)
 
 
-def to_client(headers: Headers) -> list[bytes]:
-    return _keep(headers, _NOT_TO_CLIENTS)
+def to_client(headers: Headers) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Give the lines of an answer a client may see, and the special fields."""
+    return _sort(headers, _NOT_TO_CLIENTS)
 
 
-def _keep(headers: Headers, dropped: frozenset[bytes]) -> list[bytes]:
-    named = _named_in_connection(headers)
-    pieces: list[bytes] = []
+def _sort(headers: Headers, special: frozenset[bytes]) -> tuple[list[bytes], dict[bytes, bytes]]:
+    lines: list[bytes] = []
+    found: dict[bytes, bytes] = {}
     for name, value in headers:
+        if name in special:
+            found[name] = b"%b,%b" % (found[name], value) if name in found else value
         # An underscore turns into a hyphen in many frameworks: it could pose as a field we dropped.
-        if name in dropped or name in named or name.startswith(_OURS) or b"_" in name:
-            continue
-        pieces += (name, b": ", value, b"\r\n")
-    return pieces
+        elif not name.startswith(_OURS) and b"_" not in name:
+            lines.append(b"%b: %b\r\n" % (name, value))
+    connection = found.get(b"connection")
+    if connection is not None and connection not in _NAMING_NONE:
+        lines = _without(lines, tokens(connection))
+    return lines, found
 
 
-def _named_in_connection(headers: Headers) -> Iterable[bytes]:
-    return [
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
-    ]
+def _without(lines: list[bytes], names: Iterable[bytes]) -> list[bytes]:
+    dropped = tuple(b"%b: " % name for name in names)
+    return [line for line in lines if not line.startswith(dropped)]
+
+
+def size(headers: Headers) -> int:
+    """Give the length of a head's fields as they were sent, in bytes."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """Read a comma-separated list of case-insensitive words."""
+    return [token.strip().lower() for token in value.split(b",")]
+
+
+def plain_request_id(value: bytes | None) -> bytes | None:
+    """Give the client's own request id if it is a plain one."""
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
 def request_id_of(headers: Headers) -> bytes | None:
-    """Give the client's own request id if it is a plain one."""
-    for name, value in headers:
-        if name == b"x-request-id":
-            return value if _REQUEST_ID.fullmatch(value) else None
-    return None
+    return plain_request_id(next((value for name, value in headers if name == b"x-request-id"), None))
 
 
-def bearer_of(headers: Headers) -> bytes | None:
-    """Give the credential of `Authorization: Bearer …` (RFC 6750); None when there is none or more than one."""
-    found = [value for name, value in headers if name == b"authorization"]
-    if len(found) != 1 or len(found[0]) > 512 or found[0][:7].lower() != b"bearer ":
+def bearer(value: bytes | None) -> bytes | None:
+    """Give the credential of `Authorization: Bearer …` (RFC 6750)."""
+    if value is None or len(value) > _MAX_CREDENTIAL or value[:7].lower() != b"bearer ":
         return None
-    return found[0][7:].strip()
+    return value[7:].strip()

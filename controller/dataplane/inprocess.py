@@ -1,167 +1,163 @@
-"""A trusted plugin behind the same exchange: an ASGI call in this process instead of a connection.
+"""A trusted plugin behind the same connection: a pipe inside this process, with the server of a sandbox at its end.
 
-It is given the very bytes a sandbox would be given, so a plugin cannot tell the difference.
+The very bytes are exchanged that a socket would carry, so no answer differs from a sandbox's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from xcore.plugin.asgi import ASGIApp, Message
+from controller.dataplane.connection import Connection
+from xcore.plugin.asgi import ASGIApp, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from controller.dataplane.exchange import Exchange
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+KEEP_ALIVE_SECONDS = 90
 
-_log = logging.getLogger("xcore.dataplane")
 
+def dial_app(app: ASGIApp) -> Callable[[Callable[[], Connection]], Awaitable[Connection]]:
+    """Tell how connections to an application are made: served by uvicorn, as the sandbox's runner has it."""
 
-class InProcess:
-    """The counterpart of a Pool: calls `app` for each request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self.busy = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def send(self, exchange: Exchange) -> None:
-        self.busy += 1
-        call = Call(exchange)
-        exchange.connected(call)
-        call.task = asyncio.get_running_loop().create_task(self._run(call))
-        self._tasks.add(call.task)
-        call.task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, call: Call) -> None:
+    async def cancellable(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await call.run(self._app)
-        finally:
-            self.busy -= 1
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            return  # the caller is gone (see _stop_unfinished): there is nobody to answer
 
-    def reap(self, now: float) -> None:
-        """Nothing idles here."""
+    config = uvicorn.Config(
+        cancellable,
+        http="httptools",
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
 
-    def close(self) -> None:
-        for task in self._tasks:
+    async def dial(make: Callable[[], Connection]) -> Connection:
+        loop = asyncio.get_running_loop()
+        state = ServerState()
+        near_protocol, far_protocol = make(), HttpToolsProtocol(config, state, {}, loop)
+        near, far = End(near_protocol, loop), End(far_protocol, loop)
+        near.peer, far.peer = far, near
+        far.on_lost = lambda: _stop_unfinished(far_protocol)
+        far_protocol.connection_made(far)
+        near_protocol.connection_made(near)
+        return near_protocol
+
+    return dial
+
+
+def _stop_unfinished(server: HttpToolsProtocol) -> None:
+    """The caller is gone: end the call, unless its answer is whole and it only works on in the background."""
+    if server.cycle is not None and not server.cycle.response_complete:
+        for task in server.tasks:
             task.cancel()
 
 
-class Call:
-    """One request as an ASGI call; an `Upstream` to its exchange."""
+class End(asyncio.Transport):
+    """One end of the pipe: what is written here is read by the protocol at the other end, a turn of the loop later."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange: Exchange | None = exchange
-        self.task: asyncio.Task[None] | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "scheme": "http",
-            "root_path": "",
-            "server": None,
-            "client": None,
-            "headers": [],
-        }
-        self._body: deque[bytes] = deque()
-        self._whole = False
-        self._started = self._ended = False
-        self._news = asyncio.Event()
-        self._may_send = asyncio.Event()
-        self._may_send.set()
+    peer: End
 
-    # -- Upstream -----------------------------------------------------------------------------------------------
+    def __init__(self, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._protocol, self._loop = protocol, loop
+        self._inbox: list[bytes] = []
+        self._size = 0
+        self._scheduled = self._paused = self._closing = self._lost = self._peer_full = False
+        self.on_lost: Callable[[], Any] = lambda: None
 
-    def write(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._closing:
+            self.peer.arrive(bytes(data))
+
+    def arrive(self, data: bytes) -> None:
+        """Take in what the other end wrote; tell it when that is enough for now."""
+        if self._lost:
+            return
+        self._inbox.append(data)
+        self._size += len(data)
+        self._schedule()
+        if self._size > HIGH_WATER and not self._peer_full:
+            self._peer_full = True
+            self.peer.full()
+
+    def full(self) -> None:
+        self._protocol.pause_writing()
+
+    def writable(self) -> None:
+        if not self._lost:
+            self._protocol.resume_writing()
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._lost:
+            self._scheduled = True
+            self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        while self._inbox and not self._paused and not self._closing:
+            data = self._inbox.pop(0)
+            self._size -= len(data)
+            self._protocol.data_received(data)
+        if self._peer_full and self._size < LOW_WATER:
+            self._peer_full = False
+            self.peer.writable()
+        if self._closing or (self.peer.is_closing() and not self._inbox):
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = self._closing = True
+            self._inbox.clear()
+            self._protocol.connection_lost(None)
+            self.on_lost()
+            self.peer.hung_up()
+
+    def hung_up(self) -> None:
+        """Notice that the other end is closed, once all it wrote has been read."""
+        self._schedule()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._schedule()
+            self.peer.hung_up()
+
+    def abort(self) -> None:
+        self.close()
+        self.peer.reset()
+
+    def reset(self) -> None:
+        """Drop what is not read yet."""
+        self._inbox.clear()
+        self._size = 0
+
+    def is_closing(self) -> bool:
+        return self._closing
 
     def pause_reading(self) -> None:
-        self._may_send.clear()
+        self._paused = True
 
     def resume_reading(self) -> None:
-        self._may_send.set()
+        self._paused = False
+        self._schedule()
 
-    def cancel(self) -> None:
-        self._exchange = None
-        if self.task is not None:
-            self.task.cancel()
+    def get_write_buffer_size(self) -> int:
+        return self.peer.unread
 
-    # -- httptools ----------------------------------------------------------------------------------------------
+    @property
+    def unread(self) -> int:
+        return self._size
 
-    def on_url(self, url: bytes) -> None:
-        parsed = httptools.parse_url(url)
-        self._scope["raw_path"] = parsed.path
-        self._scope["path"] = unquote(parsed.path.decode("ascii"))
-        self._scope["query_string"] = parsed.query or b""
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._scope["headers"].append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._scope["method"] = self._parser.get_method().decode("ascii")
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-        self._news.set()
-
-    def on_message_complete(self) -> None:
-        self._whole = True
-        self._news.set()
-
-    # -- ASGI ---------------------------------------------------------------------------------------------------
-
-    async def run(self, app: ASGIApp) -> None:
-        try:
-            await app(self._scope, self._receive, self._send)
-        except Exception as error:
-            # The application is somebody else's; what it raises is its own failure and this request's answer.
-            _log.exception("a trusted plugin raised outside its actions", exc_info=error)
-        if self._exchange is not None and not self._ended:
-            exchange, self._exchange = self._exchange, None
-            exchange.upstream_invalid()
-
-    async def _receive(self) -> Message:
-        while not self._body and not self._whole:
-            self._news.clear()
-            await self._news.wait()
-        if self._body:
-            body = self._body.popleft()
-            return {"type": "http.request", "body": body, "more_body": bool(self._body) or not self._whole}
-        if not self._started:
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.Event().wait()  # until the exchange ends and cancels this call
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message) -> None:
-        await self._may_send.wait()
-        exchange = self._exchange
-        if exchange is None:
-            return
-        if message["type"] == "http.response.start":
-            self._begin(exchange, message)
-        elif message["type"] == "http.response.body" and self._started and not self._ended:
-            self._continue(exchange, message)
-
-    def _begin(self, exchange: Exchange, message: Message) -> None:
-        self._started = True
-        headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", [])]
-        length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        status = message["status"]
-        bodiless = exchange.method == b"HEAD" or status in {204, 304}
-        exchange.head_received(status, headers, length, bodiless=bodiless)
-
-    def _continue(self, exchange: Exchange, message: Message) -> None:
-        body = message.get("body", b"")
-        if body and exchange.method != b"HEAD":
-            exchange.body_received(body)
-        if message.get("more_body", False):
-            exchange.flush()
-            return
-        self._ended = True
-        self._exchange = None
-        exchange.body_ended()
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002  a pipe has no addresses
+        return default

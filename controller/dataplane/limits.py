@@ -7,9 +7,7 @@ from typing import Protocol
 
 
 class Waiter(Protocol):
-    """What can stand in a bulkhead's queue. `queue_deadline`: loop time after which it is refused."""
-
-    queue_deadline: float
+    """What can stand in a bulkhead's queue. It leaves by `Bulkhead.leave`, also when admission fails it at once."""
 
     def admitted(self) -> None: ...
 
@@ -17,11 +15,12 @@ class Waiter(Protocol):
 class Bulkhead:
     """`limit` at once, `length` waiting. Limits are given at each call: a manifest may change them in place."""
 
-    __slots__ = ("_queue", "active")
+    __slots__ = ("_admitting", "_queue", "active")
 
     def __init__(self) -> None:
         self.active = 0
         self._queue: deque[Waiter] = deque()
+        self._admitting = False
 
     @property
     def waiting(self) -> int:
@@ -40,12 +39,15 @@ class Bulkhead:
     def leave(self, limit: int) -> None:
         """One that went on is done; the next in the queue takes its place."""
         self.active -= 1
-        while self._queue and self.active < limit:
-            self.active += 1
-            self._queue.popleft().admitted()
-
-    def __contains__(self, waiter: Waiter) -> bool:
-        return waiter in self._queue
+        if self._admitting or not self._queue:
+            return  # one who is admitted may leave at once: the loop below goes on, not deeper
+        self._admitting = True
+        try:
+            while self._queue and self.active < limit:
+                self.active += 1
+                self._queue.popleft().admitted()
+        finally:
+            self._admitting = False
 
     def abandon(self, waiter: Waiter) -> None:
         """A waiting one gives up."""

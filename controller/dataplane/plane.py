@@ -1,147 +1,121 @@
-"""What all exchanges share: routes, policies, bulkheads, pools, counters, and the tick that enforces deadlines."""
+"""What all exchanges share: the ways to plugins, pools, counters, and the tick that enforces deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-import random
-from collections import defaultdict
+import secrets
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from controller.dataplane.inprocess import InProcess
 from controller.dataplane.limits import Bulkhead
-from controller.dataplane.upstream import Pool
-from xcore.endpoint import AsgiEndpoint
-from xcore.manifest import Manifest
-from xcore.routes import Route, RouteTable, Target
-from xcore.spec import Access, ActionSpec
+from controller.dataplane.upstream import Pool, dialler
+from controller.dataplane.way import BUCKETS, Counters, Way
+from xcore.routes import RouteTable, Target
 
 if TYPE_CHECKING:
     from controller.dataplane.exchange import Exchange
 
+__all__ = ["BUCKETS", "Counters", "DataPlane"]
 TICK = 0.1
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_log = logging.getLogger("xcore.dataplane")
-
-
-class Policy(NamedTuple):
-    """One action's settings, as the hot path wants them; times in seconds."""
-
-    public: bool
-    methods: frozenset[bytes]
-    first_byte: float
-    idle: float
-    total: float
-    max_body: int
-    deadline_field: bytes
-
-
-class Counters:
-    """Requests of one plugin: by status, and how long they took (a histogram over BUCKETS, in seconds)."""
-
-    __slots__ = ("by_status", "in_buckets", "seconds")
-
-    def __init__(self) -> None:
-        self.by_status: defaultdict[int, int] = defaultdict(int)
-        self.in_buckets = [0] * (len(BUCKETS) + 1)
-        self.seconds = 0.0
 
 
 class DataPlane:
     """One per controller. `authorized(key)` tells whether a bearer key is good, fast and in constant time.
 
-    None switches authentication off.
+    None switches authentication off. `clock` gives seconds that only grow.
     """
 
-    def __init__(self, routes: RouteTable, authorized: Callable[[bytes], bool] | None) -> None:
-        self.routes = routes
-        self.authorized = authorized
+    def __init__(
+        self,
+        routes: RouteTable,
+        authorized: Callable[[bytes], bool] | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.routes, self.authorized, self.clock = routes, authorized, clock
         self.active: set[Exchange] = set()
-        self.counters: defaultdict[str, Counters] = defaultdict(Counters)
-        self.bulkheads: defaultdict[str, Bulkhead] = defaultdict(Bulkhead)
+        self.ways: dict[str, Way] = {}
+        self.strangers = (
+            Counters()
+        )  # requests that belong to no plugin: names are the client's, not ours to count by
         self.draining = False
-        self._held: defaultdict[str, set[Exchange]] = defaultdict(set)
-        self._pools: dict[str, Pool | InProcess] = {}
-        self._policies: dict[str, tuple[Manifest, dict[str, Policy], Policy]] = {}
-        self._ids = itertools.count(random.getrandbits(64))  # noqa: S311  unique, not secret
+        self._pools: dict[Target, Pool] = {}
+        self._ids = itertools.count(secrets.randbits(48))
         self._timer: asyncio.TimerHandle | None = None
+        for route in routes:
+            self._route_changed(route.plugin)
         routes.listen(self._route_changed)
+
+    @property
+    def counters(self) -> dict[str, Counters]:
+        """By plugin; under the empty name what belongs to none."""
+        return {"": self.strangers, **{name: way.counters for name, way in self.ways.items()}}
+
+    @property
+    def bulkheads(self) -> dict[str, Bulkhead]:
+        return {name: way.bulkhead for name, way in self.ways.items()}
+
+    @property
+    def pools(self) -> list[Pool]:
+        return list(self._pools.values())
 
     def start(self) -> None:
         self._tick()
 
     def close(self) -> None:
+        """Cut what is still under way."""
         if self._timer is not None:
             self._timer.cancel()
+        for exchange in list(self.active):
+            exchange.fail("Draining", "the controller is shutting down", retry_after=1)
         for pool in self._pools.values():
-            pool.close()
+            pool.retire()
 
     def new_request_id(self) -> bytes:
-        return b"%016x" % (next(self._ids) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)
+        return b"%016x" % next(self._ids)
 
-    def policy(self, route: Route, action: str) -> Policy:
-        known = self._policies.get(route.plugin)
-        if known is None or known[0] is not route.manifest:
-            manifest = route.manifest
-            declared = {item.name: _policy(item) for item in manifest.spec.actions}
-            known = self._policies[route.plugin] = (manifest, declared, _policy(manifest.action("default")))
-        return known[1].get(action, known[2])
-
-    def pool(self, target: Target) -> Pool | InProcess:
-        pool = self._pools.get(target.instance)
-        if pool is None:
-            endpoint = target.endpoint
-            pool = InProcess(endpoint.app) if isinstance(endpoint, AsgiEndpoint) else Pool(endpoint)
-            self._pools[target.instance] = pool
-        return pool
-
-    # -- waiting for a route ------------------------------------------------------------------------------------
-
-    def hold(self, exchange: Exchange) -> None:
-        self._held[exchange.plugin].add(exchange)
-
-    def unhold(self, exchange: Exchange) -> None:
-        self._held[exchange.plugin].discard(exchange)
+    # -- routes -------------------------------------------------------------------------------------------------
 
     def _route_changed(self, plugin: str) -> None:
-        for exchange in list(self._held.pop(plugin, ())):
+        route = self.routes.get(plugin)
+        if route is None:
+            way = self.ways.pop(plugin, None)
+        else:
+            way = self.ways.setdefault(plugin, Way())
+            way.follow(route)
+            way.pool = self._pool(route.target) if route.target is not None else None
+        if way is None:
+            return
+        if route is None:
+            way.route = way.pool = None
+        self._retire_pools()
+        for exchange in list(way.held):
             exchange.dispatch()
-        named = {route.target.instance for route in self.routes if route.target}
-        for instance in [i for i, pool in self._pools.items() if i not in named and not pool.busy]:
-            self._pools.pop(instance).close()
-        if self.routes.get(plugin) is None:
-            self._policies.pop(plugin, None)
-            if plugin in self.bulkheads and not self.bulkheads[plugin].active:
-                del self.bulkheads[plugin]
+
+    def _pool(self, target: Target) -> Pool:
+        pool = self._pools.get(target)
+        if pool is None:
+            pool = self._pools[target] = Pool(dialler(target.endpoint), self.clock)
+        return pool
+
+    def _retire_pools(self) -> None:
+        current = {way.pool for way in self.ways.values()}
+        for target in [target for target, pool in self._pools.items() if pool not in current]:
+            self._pools.pop(target).retire()
+
+    def suspect(self, plugin: str) -> None:
+        """An upstream did not behave: whoever supervises it should look."""
+        self.routes.on_suspect(plugin)
 
     # -- time ---------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self.clock()
         try:
             for exchange in list(self.active):
                 exchange.tick(now)
             for pool in self._pools.values():
                 pool.reap(now)
         finally:
-            self._timer = loop.call_later(TICK, self._tick)
-
-    def suspect(self, plugin: str) -> None:
-        """An upstream did not behave: whoever supervises it should look."""
-        self.routes.on_suspect(plugin)
-
-
-def _policy(item: ActionSpec) -> Policy:
-    times = item.timeouts
-    return Policy(
-        public=item.access is Access.PUBLIC,
-        methods=frozenset(method.encode() for method in item.methods),
-        first_byte=times.first_byte_seconds,
-        idle=times.idle_seconds,
-        total=times.max_duration_seconds,
-        max_body=item.max_body_bytes,
-        deadline_field=b"xcore-deadline-seconds: %g\r\n" % times.first_byte_seconds,
-    )
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)

@@ -2,13 +2,13 @@
 
 The guard holds for every request: one Host, unambiguous framing, bounded heads, trailers dropped. A request that
 fails it is answered with a problem and the connection closed. Pipelining is not served: what comes behind an
-unfinished request to `/app/` is dropped and the connection closed after the answer (RFC 9112 section 9.3.2 allows it).
+unfinished request is not read, and the connection closed after the answer (RFC 9112 section 9.3.2 allows it).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 from typing import Any
 
 import httptools
@@ -17,22 +17,29 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from controller.api.problems import problem_body
-from controller.dataplane.exchange import Exchange, RequestHead
+from controller.dataplane import headers as rules
+from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
+from controller.dataplane.request import Refusal, Request
 from controller.dataplane.target import PREFIX, parse_target
 
 MAX_TARGET = 8 * 1024
 MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
-_HOST = re.compile(rb"[A-Za-z0-9.\-_~\[\]:%]{1,255}")
+# How long a client may go on sending before a connection that is to end is cut under it.
+LINGER_SECONDS = 2.0
+# How long an unread answer may hold a connection that is to end.
+STALL_SECONDS = 30.0
+_log = logging.getLogger("xcore.dataplane")
 
 
-class Refusal(Exception):
-    """The guard's verdict."""
+class _Stop(Exception):
+    """Nothing more is read from this connection."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
+
+def _headers_too_large() -> Refusal:
+    detail = f"at most {MAX_FIELDS} header fields and {MAX_HEAD} bytes of them are read"
+    return Refusal("HeadersTooLarge", detail)
 
 
 class DataPlaneProtocol(HttpToolsProtocol):
@@ -49,13 +56,14 @@ class DataPlaneProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._plane = plane
         self._exchange: Exchange | None = None
-        self._refusal: Refusal | None = None
-        self._in_head = True
-        self._head_bytes = self._fields = 0
-        self._silent_bytes = 0
-        self._progress = False
+        self._in_message = False
+        self._quiet_bytes = 0  # since the parser last told something
         self._ignoring = False  # what arrives now belongs to no request we serve
-        self.forwarded = b""
+        self._idle_since = 0.0  # when the last answer to `/app/` was whole; 0 while a request is under way
+        self._end: asyncio.TimerHandle | None = None
+        self._dated: object = None
+        self._date_lines = b""
+        self.forwarded_lines = b""
 
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------
 
@@ -63,33 +71,31 @@ class DataPlaneProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         client = self.client[0].encode() if self.client else b"unknown"
         proto = (self.scheme or "http").encode()
-        self.forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (client, proto)
+        self.forwarded_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (client, proto)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = 0.0
         if self._ignoring:
             return
-        self._progress = False
+        self._quiet_bytes += len(data)
         try:
             self.parser.feed_data(data)
-            self._bound_silence(len(data))
-        except httptools.HttpParserUpgrade:
-            if self._exchange is None and not self._ignoring:
-                super()._unsupported_upgrade_warning()
-        except (httptools.HttpParserError, Refusal):
-            refusal = self._refusal or Refusal("MalformedRequest", "the request is not valid HTTP/1.1")
-            self._answer_refusal(refusal)
-
-    def _bound_silence(self, received: int) -> None:
-        """Bound what the parser gathers without telling: one endless field, in the head or among trailers."""
-        self._silent_bytes = 0 if self._progress else self._silent_bytes + received
-        if self._silent_bytes > MAX_TARGET + MAX_HEAD:
-            self._refuse("HeadersTooLarge", f"at most {MAX_HEAD} bytes of header fields are read")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._not_upgraded(upgrade.args[0] < len(data))
+        except httptools.HttpParserError as error:
+            self._unreadable(error)
+        if self._quiet_bytes > MAX_TARGET + MAX_HEAD and not self._ignoring:
+            # The parser gathers one endless field, in the head or among trailers, without telling.
+            self._refused(_headers_too_large())
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
+        self._ignoring = True
         if exchange is not None:
             exchange.abort()
+        self._unset_keepalive_if_required()
+        if self._end is not None:
+            self._end.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -101,119 +107,153 @@ class DataPlaneProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._exchange is not None:
             self._exchange.client_writable()
+        elif not self._busy():
+            self.flow.resume_reading()
 
     # -- httptools ----------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._in_head = True
-        self._head_bytes = self._fields = 0
-        super().on_message_begin()
+        if self._ignoring:
+            raise _Stop
+        if self._busy():
+            self._ignoring = self._in_message = True
+            self._last_answer()
+            raise _Stop
+        self._in_message = True
+        self.url, self.headers = b"", []
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_TARGET:
-            self._refuse("URITooLong", f"the request target is over {MAX_TARGET} bytes")
+            raise Refusal("URITooLong", f"the request target is over {MAX_TARGET} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: never merged (RFC 9110 section 6.5.1)
-        self._fields += 1
-        self._head_bytes += len(name) + len(value) + 4
-        if self._fields > MAX_FIELDS or self._head_bytes > MAX_HEAD:
-            self._refuse(
-                "HeadersTooLarge", f"at most {MAX_FIELDS} header fields and {MAX_HEAD} bytes are read"
-            )
-        super().on_header(name, value)
+        headers = self.headers
+        headers.append((name.lower(), value))
+        if len(headers) > MAX_FIELDS:
+            raise _headers_too_large()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._progress = True
-        self._guard()
-        busy = self._exchange is not None
-        if not self.url.startswith(PREFIX) and self.url != PREFIX[:-1]:
-            if busy:
-                self._ignoring = True
-            else:
-                super().on_headers_complete()
-            return
-        if busy or (self.cycle is not None and not self.cycle.response_complete):
-            self._ignoring = True
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
-            return
-        self._begin_exchange()
+        headers, parser = self.headers, self.parser
+        self.headers = []  # what comes now are trailers: never merged (RFC 9110 section 6.5.1)
+        if self._quiet_bytes > MAX_HEAD and rules.size(headers) > MAX_HEAD:
+            raise _headers_too_large()
+        self._quiet_bytes = 0
+        request = Request(parser.get_method(), self.url, parser.get_http_version(), headers)
+        if parser.should_upgrade() and (not request.complete or request.upgrade is None):
+            raise Refusal("MalformedRequest", "upgrades are not served here")
+        if request.target.startswith(PREFIX):
+            self._begin_exchange(request)
+        else:
+            self._to_asgi(request, headers)
 
     def on_body(self, body: bytes) -> None:
-        self._progress = True
-        if self._exchange is not None and not self._ignoring:
+        self._quiet_bytes = 0
+        if self._exchange is not None:
             self._exchange.feed(body)
-        elif self._exchange is None and self.cycle is not None and not self._ignoring:
+        elif self._ignoring:
+            raise _Stop
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._progress = True
-        if self._exchange is not None and not self._ignoring:
+        self._in_message = False
+        self._quiet_bytes = 0
+        if self._exchange is not None:
             self._exchange.feed_end()
-        elif self._exchange is None and self.cycle is not None and not self._ignoring:
+        elif self.cycle is not None:
             super().on_message_complete()
 
-    # -- the guard ----------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------
 
-    def _guard(self) -> None:
-        version = self.parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            self._refuse("MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 and (version == "1.1" or hosts):
-            self._refuse("MalformedRequest", "exactly one Host is needed (RFC 9112 section 3.2)")
-        if hosts and not _HOST.fullmatch(hosts[0]):
-            self._refuse("MalformedRequest", "the Host is not a host")
-        coded = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if coded and (len(coded) > 1 or coded[0].lower() != b"chunked" or version == "1.0"):
-            self._refuse("MalformedRequest", "only Transfer-Encoding: chunked is understood")
+    def _busy(self) -> bool:
+        return self._exchange is not None or (self.cycle is not None and not self.cycle.response_complete)
 
-    def _refuse(self, reason: str, detail: str) -> None:
-        self._refusal = Refusal(reason, detail)
-        raise self._refusal
+    def _begin_exchange(self, request: Request) -> None:
+        target = parse_target(request.target)
+        if target is None:
+            raise Refusal("MalformedRequest", "the path is not one a plugin can have")
+        request.plugin, request.action = target
+        request.request_id = request.request_id or self._plane.new_request_id()
+        request.keep_alive = self.parser.should_keep_alive() and not self._plane.draining
+        self._exchange = Exchange(self._plane, self, request)
+        self._exchange.begin()
 
-    def _answer_refusal(self, refusal: Refusal) -> None:
-        """Tell the client why, unless it is still waiting for another answer, and hang up."""
-        self._ignoring = True
-        waiting = self._exchange is not None or (self.cycle is not None and not self.cycle.response_complete)
-        if waiting:
-            self.cut()
+    def _to_asgi(self, request: Request, headers: rules.Headers) -> None:
+        super().on_message_begin()
+        self.url, self.scope["headers"] = request.target, headers
+        self.expect_100_continue = request.expects
+        super().on_headers_complete()
+
+    def _not_upgraded(self, more: bool) -> None:
+        """An offer to upgrade was ignored (RFC 9110 section 7.8); what follows it may be meant for the other protocol."""
+        if more and not self._ignoring:
+            self._ignoring = True
+            self._last_answer()
+
+    def _last_answer(self) -> None:
+        if self._exchange is not None:
+            self._exchange.last_answer()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    # -- refusals -----------------------------------------------------------------------------------------------
+
+    def _unreadable(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__
+        if isinstance(cause, _Stop):
             return
-        request_id = self._plane.new_request_id()
-        status, body = problem_body(refusal.reason, refusal.detail, request_id=request_id.decode())
+        if isinstance(cause, Refusal):
+            self._refused(cause)
+        elif cause is None or isinstance(cause, httptools.HttpParserError):
+            self._refused(Refusal("MalformedRequest", "the request is not valid HTTP/1.1"))
+        else:
+            _log.error("an error of ours while a request was read", exc_info=cause)
+            self._refused(Refusal("Internal", "an error of the controller; it is in its log"))
+
+    def _refused(self, refusal: Refusal) -> None:
+        """Tell the client why, unless an answer to it has begun, and hang up."""
+        self._ignoring = True
+        if self._exchange is not None:
+            self._exchange.last_answer()
+            self._exchange.fail(refusal.reason, refusal.detail)
+            return
+        if self._busy():
+            if self.cycle.response_started:
+                self.cut()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        request_id = self._plane.new_request_id().decode()
+        status, body = problem_body(refusal.reason, refusal.detail, request_id=request_id)
+        self._plane.strangers.count(status, 0.0)
         head = (
             f"content-type: application/problem+json\r\nxcore-reason: {refusal.reason}\r\n"
-            f"content-length: {len(body)}\r\nx-request-id: {request_id.decode()}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n"
         )
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
-        self.transport.close()
+        self.transport.write(b"".join((STATUS_LINE[status], head.encode(), self.date_lines(), b"\r\n", body)))
+        self._hang_up()
 
-    # -- /app/ --------------------------------------------------------------------------------------------------
+    def _hang_up(self) -> None:
+        """End the connection so that what was written arrives.
 
-    def _begin_exchange(self) -> None:
-        head = RequestHead(self.parser.get_method(), self.url, self.headers)
-        target = parse_target(self.url)
-        if target is None:
-            self._refuse("MalformedRequest", "the path is not one a plugin can have")
+        Closing while the client still sends resets the connection, and the client may lose the answer: so end our
+        half, and give the client a moment to end its own.
+        """
+        self._ignoring = True
+        if self.transport.is_closing() or self._end is not None:
             return
-        if self.parser.should_upgrade():
-            self._refuse("MalformedRequest", "upgrades are not served here")
-        head.plugin, head.action = target
-        head.http10 = self.parser.get_http_version() == "1.0"
-        head.keep_alive = self.parser.should_keep_alive() and not self._plane.draining
-        for name, value in self.headers:
-            if name == b"content-length":
-                head.content_length = int(value)
-            elif name == b"transfer-encoding":
-                head.chunked = True
-        self._exchange = Exchange(self._plane, self, head)
-        if self.expect_100_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._exchange.begin()
+        if self._in_message:
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self._end = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        if self.flow.write_paused and self._end is None:
+            self._end = self.loop.call_later(STALL_SECONDS, self.transport.abort)
 
     # -- what an exchange needs of its client -------------------------------------------------------------------
 
@@ -224,8 +264,17 @@ class DataPlaneProtocol(HttpToolsProtocol):
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
-    def date_field(self) -> bytes:
-        return b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+    def date_lines(self) -> bytes:
+        """Give the `Date` line (and what else uvicorn is set to send); it makes a new list every second."""
+        fields = self.server_state.default_headers
+        if fields is not self._dated:
+            self._dated = fields
+            self._date_lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+        return self._date_lines
+
+    def invite(self) -> None:
+        """Ask the client, which waits for it, to send its body."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pause_request(self) -> None:
         self.flow.pause_reading()
@@ -235,23 +284,42 @@ class DataPlaneProtocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         """End the connection so that the client can tell the answer is not whole."""
+        self._ignoring = True
         self.transport.abort()
 
     def exchange_done(self, *, keep_alive: bool) -> None:
         self._exchange = None
         self.server_state.total_requests += 1
         if not keep_alive or self._ignoring:
-            self._ignoring = True
-            self.transport.close()
+            self._hang_up()
             return
-        self.flow.resume_reading()
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        if self.flow.write_paused:
+            self.flow.pause_reading()  # first it reads what it has asked for
+        else:
+            self.flow.resume_reading()
+        self._idle_since = self._plane.clock()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idleness(self.timeout_keep_alive)
+
+    # -- the end of a connection --------------------------------------------------------------------------------
+
+    def _watch_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close if idle. One timer serves many requests: it looks when the last one ended, and waits the rest."""
+        self.timeout_keep_alive_task = None
+        if self._busy() or self._in_message or self._ignoring:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self._plane.clock()
+        if left > 0:
+            self._watch_idleness(left)
+        else:
+            self._close()
 
     def shutdown(self) -> None:
-        if self._exchange is None:
+        """Let what is under way be answered, and that be the last."""
+        if self._exchange is not None:
+            self._exchange.last_answer()
+        elif self._end is None:
             super().shutdown()
-        else:
-            self._ignoring = self._ignoring or self._plane.draining

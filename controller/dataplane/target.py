@@ -1,10 +1,13 @@
-"""What a request line asks for, read from the raw path. Pure; nothing here is decoded, so nothing can hide."""
+"""What a request line asks for, read from the raw path. Pure; what is decoded here is decoded once, as the plugin will."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
+SHORT = 128  # remembered: the same few are asked for again and again
 PREFIX = b"/app/"
 _TARGET = re.compile(
     rb"/app/(?P<plugin>[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
@@ -24,10 +27,21 @@ class Target(NamedTuple):
 
 def parse_target(raw: bytes) -> Target | None:
     """Read a raw request target that begins with `/app/`; None when it is not one we serve."""
+    return _parse_short(raw) if len(raw) <= SHORT else _parse(raw)
+
+
+def _parse(raw: bytes) -> Target | None:
     match = _TARGET.fullmatch(raw)
     if match is None:
         return None
-    path = match["path"] or b""
+    plugin, path, _ = match.groups()
+    if path is None:
+        return Target(plugin.decode("ascii"), "")
     if _UNSAFE.search(path):
         return None
-    return Target(match["plugin"].decode("ascii"), path[1:].split(b"/", 1)[0].decode("ascii"))
+    action = path[1:].split(b"/", 1)[0].decode("ascii")
+    # The plugin decodes its path: an action's settings must not be evaded by writing its name otherwise.
+    return Target(plugin.decode("ascii"), unquote(action) if "%" in action else action)
+
+
+_parse_short = lru_cache(1024)(_parse)

@@ -1,0 +1,89 @@
+"""An answer on its way to the client: a head of our making, a body framed anew, one write for what came at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from controller.api.problems import problem_body
+
+if TYPE_CHECKING:
+    from controller.dataplane.protocol import DataPlaneProtocol
+    from controller.dataplane.request import Request
+
+
+class Answer:
+    """`begun`: something has left, so nothing else can be told to the client but by cutting its connection."""
+
+    __slots__ = ("_chunked", "_client", "_out", "_request", "begun", "status")
+
+    def __init__(self, client: DataPlaneProtocol, request: Request) -> None:
+        self._client, self._request = client, request
+        self._out: list[bytes] = []
+        self._chunked = self.begun = False
+        self.status = 0
+
+    def head(self, status: int, lines: list[bytes], length: int | None, *, bodiless: bool) -> None:
+        """Begin with the plugin's status and fields. `bodiless`: no body follows, whatever the length says."""
+        request = self._request
+        self.status = status
+        out = self._out
+        out.append(STATUS_LINE[status])
+        out += lines
+        if length is not None:
+            if status not in {204, 304}:
+                out.append(b"content-length: %d\r\n" % length)
+        elif not bodiless:
+            if request.http10:
+                request.keep_alive = False
+            else:
+                self._chunked = True
+                out.append(b"transfer-encoding: chunked\r\n")
+        out.append(self._ours())
+
+    def _ours(self) -> bytes:
+        """Give the last lines of a head."""
+        request = self._request
+        if not request.keep_alive:
+            connection = b"connection: close\r\n"
+        elif request.http10:
+            connection = b"connection: keep-alive\r\n"
+        else:
+            connection = b""
+        return b"x-request-id: %b\r\n%b%b\r\n" % (request.request_id, self._client.date_lines(), connection)
+
+    def body(self, chunk: bytes) -> None:
+        self._out.append(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def end(self) -> None:
+        if self._chunked:
+            self._out.append(b"0\r\n\r\n")
+        self.flush()
+
+    def flush(self) -> bool:
+        """Hand what has gathered to the client; False when there is nothing."""
+        out = self._out
+        if not out:
+            return False
+        self.begun = True
+        self._client.write(b"".join(out))
+        out.clear()
+        return True
+
+    def problem(self, reason: str, detail: str, *, retry_after: int | None, allow: str) -> None:
+        """Answer with RFC 9457 instead; nothing may have begun."""
+        request = self._request
+        self._out.clear()
+        self.status, body = problem_body(reason, detail, request_id=request.request_id.decode("ascii"))
+        lines = [f"content-type: application/problem+json\r\nxcore-reason: {reason}\r\n"]
+        if self.status == 401:
+            lines.append("www-authenticate: Bearer\r\n")
+        if allow:
+            lines.append(f"allow: {allow}\r\n")
+        if retry_after is not None:
+            lines.append(f"retry-after: {retry_after}\r\n")
+        lines.append(f"content-length: {len(body)}\r\n")
+        head = STATUS_LINE[self.status] + "".join(lines).encode("ascii") + self._ours()
+        self.begun = True
+        self._client.write(head if request.method == b"HEAD" else head + body)

@@ -1,0 +1,139 @@
+"""A request as the guard lets it through: its head read once, and its body on the way to the plugin.
+
+What the plugin is sent is made from this reading alone, never from the client's bytes, so two readings cannot differ.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from controller.dataplane import headers as rules
+
+SHORT = 262  # a host name and a port
+BUFFER = 64 * 1024
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+@lru_cache(1024)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+class Refusal(Exception):
+    """The guard's verdict."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+class Request:
+    """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin."""
+
+    __slots__ = (
+        "_lines",
+        "_waiting",
+        "action",
+        "chunked",
+        "complete",
+        "expects",
+        "host",
+        "http10",
+        "keep_alive",
+        "key",
+        "length",
+        "method",
+        "plugin",
+        "request_id",
+        "sent",
+        "size",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: str, headers: rules.Headers) -> None:
+        """Read a head; names in lower case. Raises Refusal for what could be read in two ways (RFC 9112)."""
+        self.method, self.target = method, target
+        self.http10 = version == "1.0"
+        if version not in {"1.1", "1.0"}:
+            raise Refusal("MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        self._lines, special = rules.to_plugin(headers)
+        self._read_host(special.get(b"host"))
+        self._read_framing(special.get(b"content-length"), special.get(b"transfer-encoding"))
+        self.request_id = rules.plain_request_id(special.get(b"x-request-id")) or b""
+        self.key = rules.bearer(special.get(b"authorization"))
+        self.upgrade = special.get(b"upgrade")
+        expect = special.get(b"expect")
+        self.expects = expect is not None and expect.lower() == b"100-continue" and not self.http10
+        self.plugin = self.action = ""
+        self.keep_alive = True
+        self.complete = not (self.chunked or self.length)
+        self.sent = False
+        self.size = 0
+        self._waiting: list[bytes] = []
+
+    def _read_host(self, host: bytes | None) -> None:
+        if host is None and not self.http10:
+            raise Refusal("MalformedRequest", "exactly one Host is needed (RFC 9112 section 3.2)")
+        if host is not None and not (len(host) <= SHORT and _is_host(host)):
+            raise Refusal("MalformedRequest", "the Host is not one host")
+        self.host = host or b"localhost"
+        if not self.target.startswith(b"/") and (absolute := _ABSOLUTE.fullmatch(self.target)):
+            if absolute[1].lower() != self.host.lower():
+                raise Refusal("MalformedRequest", "the request target and Host name two hosts")
+            self.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+
+    def _read_framing(self, length: bytes | None, coding: bytes | None) -> None:
+        self.length: int | None = None
+        self.chunked = coding is not None
+        if coding is not None and (coding.lower() != b"chunked" or length is not None or self.http10):
+            raise Refusal(
+                "MalformedRequest", "only Transfer-Encoding: chunked is understood, and nothing beside it"
+            )
+        if length is not None:
+            if not _LENGTH.fullmatch(length):
+                raise Refusal("MalformedRequest", "the Content-Length is not one number")
+            self.length = int(length)
+
+    # -- to the plugin ------------------------------------------------------------------------------------------
+
+    def head(self, ours: bytes) -> bytes:
+        """Give the head to send, with `ours` (whole lines) after the client's fields, and what has come of the body."""
+        if self.chunked:
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+        elif self.length is not None:
+            framing = b"content-length: %d\r\n\r\n" % self.length
+        else:
+            framing = b"\r\n"
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\n%b%b%b" % (
+            self.method,
+            self.target,
+            self.host,
+            b"".join(self._lines),
+            self.request_id,
+            ours,
+            framing,
+            self._body_so_far() if self.complete or self._waiting else b"",
+        )
+
+    def _body_so_far(self) -> bytes:
+        waiting, self._waiting = self._waiting, []
+        pieces = [self.framed(chunk) for chunk in waiting]
+        if self.complete:
+            pieces.append(self.end())
+        return b"".join(pieces)
+
+    def keep(self, chunk: bytes) -> bool:
+        """Keep a piece of the body until the plugin can be sent it; False when that is enough for now."""
+        self._waiting.append(chunk)
+        return self.size <= BUFFER
+
+    def framed(self, chunk: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked else chunk
+
+    def end(self) -> bytes:
+        self.sent = True
+        return b"0\r\n\r\n" if self.chunked else b""

@@ -1,0 +1,99 @@
+"""The way to one plugin: its route, its policies and all the data plane keeps for it, found with one look-up."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from controller.dataplane.limits import Bulkhead
+from xcore.manifest import Manifest
+from xcore.routes import Route
+from xcore.spec import Access, ActionSpec
+
+if TYPE_CHECKING:
+    from controller.dataplane.exchange import Exchange
+    from controller.dataplane.upstream import Pool
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Policy(NamedTuple):
+    """One action's settings, as the hot path wants them; times in seconds."""
+
+    public: bool
+    methods: frozenset[bytes]
+    first_byte: float
+    idle: float
+    total: float
+    max_body: int
+    deadline_line: bytes
+
+
+class Counters:
+    """Requests of one plugin: by status, and how long they took (a histogram over BUCKETS, in seconds)."""
+
+    __slots__ = ("by_status", "in_buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.by_status: defaultdict[int, int] = defaultdict(int)
+        self.in_buckets = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def count(self, status: int, seconds: float) -> None:
+        self.by_status[status] += 1
+        self.in_buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Way:
+    """One per routed plugin. `route` is None once the plugin is gone; requests under way still hold on to it."""
+
+    __slots__ = (
+        "_manifest",
+        "bulkhead",
+        "counters",
+        "declared",
+        "default",
+        "held",
+        "limit",
+        "pool",
+        "queue",
+        "queue_seconds",
+        "route",
+    )
+
+    def __init__(self) -> None:
+        self.bulkhead, self.counters = Bulkhead(), Counters()
+        self.held: set[Exchange] = set()
+        self.route: Route | None = None
+        self.pool: Pool | None = None
+        self._manifest: Manifest | None = None
+
+    def follow(self, route: Route) -> None:
+        """Take over what the table says now."""
+        self.route = route
+        if route.manifest is self._manifest:
+            return
+        self._manifest = route.manifest
+        spec = route.manifest.spec
+        self.declared = {item.name: _policy(item) for item in spec.actions}
+        self.default = _policy(route.manifest.action(""))
+        self.limit = spec.traffic.max_concurrent_requests
+        self.queue, self.queue_seconds = spec.traffic.queue.max_length, spec.traffic.queue.timeout_seconds
+
+    def policy(self, action: str) -> Policy:
+        return self.declared.get(action, self.default)
+
+
+def _policy(item: ActionSpec) -> Policy:
+    times = item.timeouts
+    return Policy(
+        public=item.access is Access.PUBLIC,
+        methods=frozenset(method.encode() for method in item.methods),
+        first_byte=times.first_byte_seconds,
+        idle=times.idle_seconds,
+        total=times.max_duration_seconds,
+        max_body=item.max_body_bytes,
+        deadline_line=b"xcore-deadline-seconds: %g\r\n" % times.first_byte_seconds,
+    )
