@@ -46,7 +46,7 @@ def test_after_kill_9_of_the_controller_the_next_one_adopts_the_same_containers(
     assert set(load.bodies) == {b'"x"'}
     controller.stop()
     assert identities(running) == before
-    running.engine.run("rm", "-f", *before)
+    running.engine.run("rm", "-fv", *before)
 
 
 def test_a_sandbox_nobody_wants_any_more_is_swept_and_foreign_containers_are_left_alone(running: Running) -> None:
@@ -71,7 +71,7 @@ def test_a_sandbox_nobody_wants_any_more_is_swept_and_foreign_containers_are_lef
     finally:
         running.engine.run("rm", "-f", foreign)
         controller.stop()
-        running.engine.run("rm", "-f", *running.engine.containers())
+        running.engine.run("rm", "-fv", *running.engine.containers())
 
 
 def test_a_sandbox_removed_stopped_or_paused_behind_our_back_is_back(running: Running) -> None:
@@ -87,6 +87,8 @@ def test_a_sandbox_removed_stopped_or_paused_behind_our_back_is_back(running: Ru
         reasons.append(controller.status("echo")["restarts"]["lastReason"])
     assert reasons[0] == "Removed", reasons
     assert reasons[2] == "ProbeFailed"
+    volumes = ["volume", "ls", "-q", "--filter", f"label=dev.xcore.owner={running.engine.owner}"]
+    until(lambda: len(running.engine.run(*volumes).split()) == len(running.engine.containers()))
 
 
 def test_sigterm_ends_the_controller_cleanly_and_stop_leaves_no_container(running: Running) -> None:

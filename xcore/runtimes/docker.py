@@ -21,11 +21,11 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from xcore.endpoint import UnixEndpoint
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.runtimes import envelope
 from xcore.runtimes.dockerlog import read_log
+from xcore.runtimes.dockersocket import socket_endpoint
 from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
 from xcore.runtimes.envelope import Identity
 from xcore.runtimes.threaded import follow
@@ -37,6 +37,7 @@ T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
 THREADS = 8
+YOUNG_SECONDS = 5.0
 UIDS = range(100_000, 165_536)
 UIDS_REMAPPED = range(10_000, 60_000)  # under userns-remap or rootless, higher ones do not exist
 _GONE = frozenset({404, 409})
@@ -77,6 +78,7 @@ class DockerEngine:
         if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
             raise RuntimeUnavailable("this engine has no seccomp, so nothing can be isolated on it")
         await self.require_image()
+        await self._call(self._tidy)
 
     async def require_image(self) -> None:
         try:
@@ -121,6 +123,8 @@ class DockerEngine:
             attributes = event["Actor"]["Attributes"]
             if event["Action"] == "oom":
                 self._out_of_memory.add(event["Actor"]["ID"])
+            if event["Action"] == "destroy":
+                await self._call(self._tidy)
             yield attributes.get(envelope.PLUGIN, "")
         self._outages.lost()
         raise RuntimeUnavailable("the engine closed its event stream")
@@ -188,6 +192,14 @@ class DockerEngine:
         if self._sockets is not None:
             _clear(Path(next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)))
 
+    def _tidy(self) -> None:
+        """Remove socket volumes whose container somebody else removed; a young one may just be getting its container."""
+        client = self._client()
+        filters = {"dangling": True, "label": [f"{envelope.OWNER}={self._owner}"]}
+        for volume in client.volumes(filters=filters)["Volumes"] or ():
+            if time.time() - parse_time(volume["CreatedAt"]) > YOUNG_SECONDS:
+                client.remove_volume(volume["Name"], force=True)
+
     def _list(self, labels: Sequence[str]) -> Sequence[Instance]:
         instances = []
         client = self._client()
@@ -208,7 +220,7 @@ class DockerEngine:
             revision=labels.get(envelope.REVISION, ""),
             generation=int(labels.get(envelope.GENERATION, "0")),
             started_at=parse_time(state["StartedAt"]) or parse_time(found["Created"]),
-            endpoint=_endpoint(container, state["Pid"], source) if source else None,
+            endpoint=socket_endpoint(container, state["Pid"], source) if source else None,
             exit=exit_of(state, self._outages, out_of_memory=out_of_memory),
             oom=out_of_memory,
         )
@@ -255,35 +267,6 @@ class DockerEngine:
     def _away(self, error: Exception) -> RuntimeUnavailable:
         self._outages.lost()
         return RuntimeUnavailable(f"the Docker engine does not answer ({type(error).__name__})")
-
-
-def _endpoint(container: str, pid: int, directory: str) -> UnixEndpoint:
-    belongs = functools.partial(_in_container, container)
-    return UnixEndpoint(Path(directory), belongs, functools.partial(_open_inside, container, pid))
-
-
-def _open_inside(container: str, pid: int) -> int:
-    """Open the socket's directory through the container's own mounts.
-
-    An engine that comes back with live-restore unmounts the volume on the host's side (seen with 20.10), while
-    the container keeps it.
-    """
-    if not _in_container(container, pid):
-        raise FileNotFoundError(2, "the sandbox has ended")
-    directory = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for part in envelope.SOCKET_DIR.strip("/").split("/"):
-        below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    return directory
-
-
-def _in_container(container: str, pid: int) -> bool:
-    """Tell whether a process is in this container, by the path of its cgroup (holds on runc and on gVisor)."""
-    try:
-        return container in Path(f"/proc/{pid}/cgroup").read_text("ascii")
-    except OSError:
-        return False
 
 
 def _clear(directory: Path) -> None:

@@ -57,6 +57,8 @@ def exit_of(state: dict[str, Any], outages: Outages, *, out_of_memory: bool) -> 
     code = state["ExitCode"]
     if state["Status"] == "created":
         return Exit(ExitReason.Evicted, None, at, "it was made but never started")
+    if state["Status"] == "removing" and not out_of_memory:
+        return Exit(ExitReason.Removed, None, at)
     return Exit(_reason(code, evicted=outages.covers(at), out_of_memory=out_of_memory), code, at)
 
 
