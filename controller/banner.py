@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from xcore.manager import Manager
 from xcore.routes import RouteTable
@@ -29,16 +30,24 @@ class Banner:
             print(f"admin key (shown once, keep it): {self._key}", flush=True)
         elif self._authenticated:
             print("authenticate with the admin key shown at the first start, in XCORE_KEY below", flush=True)
-        ready = asyncio.Event()
-        routes.listen(lambda _: ready.set())
-        async with asyncio.timeout(SECONDS):
-            while not any(route.target for route in routes):
-                ready.clear()
-                await ready.wait()
-            await manager.wait_ready(next(r.plugin for r in routes if r.target), SECONDS)
-        print(f"\ntry it:\n\n  {self._curl(manager, routes)}\n", flush=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                await self._example_ready(manager, routes)
+        print(f"\ntry it:\n\n  {self._curl(routes)}\n", flush=True)
 
-    def _curl(self, manager: Manager, routes: RouteTable) -> str:
+    @staticmethod
+    async def _example_ready(manager: Manager, routes: RouteTable) -> None:
+        changed = asyncio.Event()
+        routes.listen(lambda _: changed.set())
+        while not manager.synced or not any(
+            route.target
+            for route in routes
+            if route.plugin == _EXAMPLE[0] or _EXAMPLE[0] not in manager.names()
+        ):
+            changed.clear()
+            await changed.wait()
+
+    def _curl(self, routes: RouteTable) -> str:
         name, action, body = _EXAMPLE
         route = routes.get(name)
         key = self._key or "$XCORE_KEY"

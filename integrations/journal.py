@@ -26,9 +26,10 @@ class Journal:
         """Listen until cancelled."""
         with self._bus.subscribe(Event) as events:
             async for event in events:
-                self._number += 1
                 self.lost = events.lost
-                self._kept.append({"id": self._number, **told(event)})
+                if _worth_telling(event):
+                    self._number += 1
+                    self._kept.append({"id": self._number, **told(event)})
 
     def latest(self, plugin: str | None = None) -> list[dict[str, Any]]:
         return [event for event in self._kept if plugin is None or event["plugin"] == plugin]
@@ -37,8 +38,13 @@ class Journal:
         """Yield events as they happen, from now on."""
         with self._bus.subscribe(Event) as events:
             async for event in events:
-                if plugin is None or event.plugin == plugin:
+                if (plugin is None or event.plugin == plugin) and _worth_telling(event):
                     yield told(event)
+
+
+def _worth_telling(event: Event) -> bool:
+    """A status changes with every counter in it; people want to hear of its conditions."""
+    return not isinstance(event, StatusChanged) or bool(_change(event)["conditions"])
 
 
 def told(event: Event) -> dict[str, Any]:

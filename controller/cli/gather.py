@@ -27,8 +27,6 @@ from xcore.runtimes.cgroup import hierarchies
 from xcore.runtimes.reach import PACKAGES, ROOT, closed
 from xcore.runtimes.trial import trial
 
-# Where the Docker engine's client looks, too.
-ENGINE_SOCKET = "/var/run/docker.sock"
 ENGINE_SECONDS = 10.0
 
 
@@ -50,16 +48,17 @@ def gather(name: str, config: Path | None) -> Facts:
 
 
 def _engine(settings: Settings) -> EngineFacts:
-    transport = httpx.HTTPTransport(uds=ENGINE_SOCKET)
+    path = settings.docker_host.removeprefix("unix://")
+    transport = httpx.HTTPTransport(uds=path)
     try:
         # Tried first without the HTTP client, which would leave a socket open where nobody listens.
         with socket.socket(socket.AF_UNIX) as attempt:
-            attempt.connect(ENGINE_SOCKET)
+            attempt.connect(path)
         with httpx.Client(transport=transport, base_url="http://engine", timeout=ENGINE_SECONDS) as http:
             version, info = _document(http, "/version"), _document(http, "/info")
             image = http.get(f"/images/{settings.sandbox_image}/json").is_success
     except OSError as error:
-        return EngineFacts(error=f"{ENGINE_SOCKET}: {error.strerror}")
+        return EngineFacts(error=f"{path}: {error.strerror}")
     except (httpx.HTTPError, ValueError) as error:
         return EngineFacts(error=str(error) or type(error).__name__)
     return EngineFacts(info=info, version=version, image=image, trial=_trial(settings) if image else None)

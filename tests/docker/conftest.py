@@ -59,7 +59,9 @@ class Running:
 
     root: Path
     engine: Engine
-    settings: dict[str, str] = field(default_factory=lambda: {"XCORE_RUNTIME": "docker", "XCORE_ON_EXIT": "stop"})
+    settings: dict[str, str] = field(
+        default_factory=lambda: {"XCORE_RUNTIME": "docker", "XCORE_ON_EXIT": "stop"}
+    )
     started: list[Controller] = field(default_factory=list)
 
     @property

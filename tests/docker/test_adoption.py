@@ -16,7 +16,9 @@ pytestmark = pytest.mark.docker
 
 
 def identities(running: Running) -> dict[str, str]:
-    return {c: running.engine.inspect(c)["State"]["StartedAt"] for c in running.engine.containers(running=True)}
+    return {
+        c: running.engine.inspect(c)["State"]["StartedAt"] for c in running.engine.containers(running=True)
+    }
 
 
 def test_after_kill_9_of_the_controller_the_next_one_adopts_the_same_containers(running: Running) -> None:
@@ -49,7 +51,9 @@ def test_after_kill_9_of_the_controller_the_next_one_adopts_the_same_containers(
     running.engine.run("rm", "-fv", *before)
 
 
-def test_a_sandbox_nobody_wants_any_more_is_swept_and_foreign_containers_are_left_alone(running: Running) -> None:
+def test_a_sandbox_nobody_wants_any_more_is_swept_and_foreign_containers_are_left_alone(
+    running: Running,
+) -> None:
     running.plugin("stays", ECHO, "Echo")
     gone = running.plugin("goes", ECHO, "Echo")
     controller = running.controller(XCORE_ON_EXIT="keep")
@@ -99,7 +103,9 @@ def test_sigterm_ends_the_controller_cleanly_and_stop_leaves_no_container(runnin
     os.kill(controller.process.pid, signal.SIGINT)
     assert controller.process.wait(30) == 0
     assert running.engine.containers() == []
-    volumes = running.engine.run("volume", "ls", "-q", "--filter", f"label=dev.xcore.owner={running.engine.owner}")
+    volumes = running.engine.run(
+        "volume", "ls", "-q", "--filter", f"label=dev.xcore.owner={running.engine.owner}"
+    )
     assert volumes.split() == []
 
 

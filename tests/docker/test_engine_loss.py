@@ -78,7 +78,9 @@ def private_engine(running: Running, *, live_restore: bool) -> Iterator[PrivateE
         engine.start()
         archive = root / "image.tar"
         subprocess.run(["docker", "save", "-o", archive, image_tag()], check=True)
-        subprocess.run(["docker", "-H", engine.host, "load", "-q", "-i", archive], check=True, capture_output=True)
+        subprocess.run(
+            ["docker", "-H", engine.host, "load", "-q", "-i", archive], check=True, capture_output=True
+        )
         archive.unlink()
         running.settings["XCORE_DOCKER_HOST"] = engine.host
         running.engine = Engine(running.root / "state", engine.host)

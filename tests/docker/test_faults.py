@@ -113,7 +113,9 @@ NOISE = """
 QUICK = {"restart": {"maxRestarts": 20}}
 
 
-def test_a_killed_sandbox_is_back_within_3_seconds_and_callers_wait_or_are_told_to_retry(running: Running) -> None:
+def test_a_killed_sandbox_is_back_within_3_seconds_and_callers_wait_or_are_told_to_retry(
+    running: Running,
+) -> None:
     """Whichever process of it is killed: median over five plugins, the first crash of each."""
     names = [f"echo-{n}" for n in range(5)]
     for name in names:
@@ -194,7 +196,9 @@ def test_whatever_a_plugin_prints_closes_or_sends_every_caller_gets_its_own_answ
     assert controller.status("noise")["restarts"]["count"] == 0
 
 
-def test_a_plugin_that_keeps_crashing_is_backed_off_and_finally_held(running: Running, engine: Engine) -> None:
+def test_a_plugin_that_keeps_crashing_is_backed_off_and_finally_held(
+    running: Running, engine: Engine
+) -> None:
     running.plugin("broken", "import nothing_of_that_name\n", "Broken", restart={"maxRestarts": 2})
     controller = running.controller()
     until(lambda: controller.condition("broken", "Ready")[1] == "RestartBudgetExhausted", 40)

@@ -16,7 +16,17 @@ pytestmark = pytest.mark.docker
 
 EXPECTED = json.loads(Path(__file__).with_name("inspect.json").read_text())
 # What only the engine's version, the host or the moment decides.
-ENGINES_OWN = {"ConsoleSize", "Annotations", "KernelMemory", "KernelMemoryTCP", "Isolation", "Runtime", "Dns", "DnsOptions", "DnsSearch"}
+ENGINES_OWN = {
+    "ConsoleSize",
+    "Annotations",
+    "KernelMemory",
+    "KernelMemoryTCP",
+    "Isolation",
+    "Runtime",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+}
 
 
 def test_a_sandbox_is_created_exactly_as_the_expectation_says(running: Running) -> None:
@@ -43,9 +53,11 @@ def shown(found: dict[str, Any], running: Running) -> dict[str, Any]:
     short = found["Name"].removeprefix("/xcore-echo-")
     text = json.dumps(
         {
-            "Config": {k: v for k, v in found["Config"].items() if not k.startswith("Attach") and k != "Domainname"},
+            "Config": {
+                k: v for k, v in found["Config"].items() if not k.startswith("Attach") and k != "Domainname"
+            },
             "HostConfig": host,
-            "Mounts": found["Mounts"],
+            "Mounts": sorted(found["Mounts"], key=lambda mount: mount["Destination"]),
         }
     )
     labels = found["Config"]["Labels"]

@@ -189,7 +189,23 @@ def test_it_sees_only_its_own_processes_descriptors_devices_and_environment(prob
     assert found["cwd"] == "/"
     assert set(found["interfaces"]) <= {"lo"}
     assert len(found["pids"]) <= 3
-    allowed = {"core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"}
+    allowed = {
+        "core",
+        "fd",
+        "full",
+        "mqueue",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "stderr",
+        "stdin",
+        "stdout",
+        "tty",
+        "urandom",
+        "zero",
+    }
     assert set(found["dev"]) <= allowed
     inside = r"(/dev/null|/dev/urandom|pipe:.*|socket:.*|anon_inode:.*|/proc/.*|/plugin.*|)"
     assert all(re.fullmatch(inside, target) for target in found["fds"].values()), found["fds"]
@@ -204,7 +220,9 @@ def test_nothing_can_be_written_but_tmp_and_its_socket_directory(probe: Any) -> 
               "/dev/x", "/dev/shm/x", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper",
               "/proc/sys/kernel/modprobe", "/sys/fs/cgroup/memory/release_agent", "/sys/fs/cgroup/release_agent",
               "/proc/sys/fs/binfmt_misc/register", "/sys/fs/cgroup/memory.max", "/root/x", "/home/x"]  # fmt: skip
-    assert {path: result for path, result in probe("write_everywhere", paths=denied).items() if result == "None"} == {}
+    assert {
+        path: result for path, result in probe("write_everywhere", paths=denied).items() if result == "None"
+    } == {}
     allowed = probe("write_everywhere", paths=["/tmp/x", "/run/plugin/x"])
     assert set(allowed.values()) == {"None"}
 
@@ -216,8 +234,15 @@ def test_no_door_to_the_host_is_there(probe: Any) -> None:
 
 
 def test_kernel_secrets_are_masked(probe: Any) -> None:
-    for path, result in probe("read", paths=["/proc/kcore", "/proc/keys", "/proc/timer_list", "/dev/kmsg", "/sys/firmware/x"]).items():
-        assert result in {"b''", "Permission denied", "No such file or directory", "Operation not permitted"}, (path, result)
+    for path, result in probe(
+        "read", paths=["/proc/kcore", "/proc/keys", "/proc/timer_list", "/dev/kmsg", "/sys/firmware/x"]
+    ).items():
+        assert result in {
+            "b''",
+            "Permission denied",
+            "No such file or directory",
+            "Operation not permitted",
+        }, (path, result)
 
 
 def test_what_it_may_not_do_it_cannot_do(probe: Any) -> None:

@@ -92,6 +92,8 @@ def test_traffic_settings_take_effect_without_a_new_instance(running: Running) -
     controller = running.controller()
     controller.wait_ready("versioned")
     before = running.engine.containers("versioned")
-    running.plugin("versioned", CODE.format(number=1), "Versioned", actions=[{"name": "versions", "maxBodyBytes": 1}])
+    running.plugin(
+        "versioned", CODE.format(number=1), "Versioned", actions=[{"name": "versions", "maxBodyBytes": 1}]
+    )
     until(lambda: controller.call("versioned", "versions", {"a": 1}).reason == "BodyTooLarge")
     assert running.engine.containers("versioned") == before

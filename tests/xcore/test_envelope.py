@@ -47,6 +47,8 @@ def test_a_controller_that_is_not_root_shares_a_directory_for_the_socket_and_not
         "Target": "/run/plugin",
         "ReadOnly": False,
     }
+    # The directory is on the host's disk: at least no file in it grows beyond what /tmp may hold.
+    expected["HostConfig"]["Ulimits"].append({"Name": "fsize", "Soft": 16 << 20, "Hard": 16 << 20})
     assert body == expected
 
 

@@ -26,16 +26,15 @@ from xcore.workload import Instance, LogLine, Workload
 
 
 class ByIsolation:
-    """See `Engine`. `name` is the sandboxed engine's; `name_for` tells it per workload."""
+    """See `Engine`. Asked about no workload in particular, it speaks for the sandboxed engine."""
 
     def __init__(self, sandboxed: Engine, trusted: Engine) -> None:
         self._sandboxed, self._trusted = sandboxed, trusted
-        self.name = sandboxed.name
         self._wanted_trusted: set[str] = set()
         self._in_sandbox: dict[str, bool] = {}  # whether it had one when last seen; absent: never seen
 
-    def name_for(self, workload: Workload | None) -> str:
-        return self._for(workload).name
+    def name(self, workload: Workload | None) -> str:
+        return self._for(workload).name(workload)
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
         return self._for(workload).isolates(workload)

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
 from xcore.manifest import Manifest
-from xcore.runtimes import envelope
+from xcore.runtimes import envelope, procfs
 from xcore.runtimes.dockerlog import read_log
 from xcore.runtimes.dockersocket import socket_endpoint
 from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
@@ -46,8 +47,6 @@ _GONE = frozenset({404, 409})
 class DockerEngine:
     """See `Engine`. `state_dir` holds the socket directories of a controller that is not root."""
 
-    name = "docker"
-
     def __init__(
         self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST
     ) -> None:
@@ -62,6 +61,9 @@ class DockerEngine:
         self._reserved: set[int] = set()
         self._uids = UIDS
         self._runtimes: frozenset[str] = frozenset()
+
+    def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return "docker"
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
         return "True", "Enforced", "the sandbox has no network device but loopback"
@@ -179,6 +181,7 @@ class DockerEngine:
             client.stop(container, timeout=max(1, round(grace)))
         except NotFound:
             return
+        _end_what_is_left(container)
 
     def _remove(self, container: str) -> None:
         try:
@@ -190,7 +193,8 @@ class DockerEngine:
                 raise
             return
         if self._sockets is not None:
-            _clear(Path(next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)))
+            directory = next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _tidy(self) -> None:
         """Remove socket volumes whose container somebody else removed; a young one may just be getting its container."""
@@ -269,10 +273,11 @@ class DockerEngine:
         return RuntimeUnavailable(f"the Docker engine does not answer ({type(error).__name__})")
 
 
-def _clear(directory: Path) -> None:
-    for item in directory.iterdir():
-        item.unlink()
-    directory.rmdir()
+def _end_what_is_left(container: str) -> None:
+    """A stopped container may live on: a traced PID 1 can make the engine believe in its end."""
+    for pid in procfs.pids():
+        if procfs.in_cgroup(pid, container):
+            procfs.kill(pid, lambda pid: procfs.in_cgroup(pid, container))
 
 
 def _short(explanation: object) -> str:

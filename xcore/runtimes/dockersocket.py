@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from xcore.endpoint import UnixEndpoint
-from xcore.runtimes import envelope
+from xcore.runtimes import envelope, procfs
 
 
 def socket_endpoint(container: str, pid: int, directory: str) -> UnixEndpoint:
-    belongs = functools.partial(_in_container, container)
+    belongs = functools.partial(procfs.in_cgroup, name=container)
     return UnixEndpoint(Path(directory), belongs, functools.partial(_open_inside, container, pid))
 
 
@@ -21,7 +21,7 @@ def _open_inside(container: str, pid: int) -> int:
     An engine that comes back with live-restore unmounts the volume on the host's side (seen with 20.10), while
     the container keeps it.
     """
-    if not _in_container(container, pid):
+    if not procfs.in_cgroup(pid, container):
         raise FileNotFoundError(2, "the sandbox has ended")
     directory = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in envelope.SOCKET_DIR.strip("/").split("/"):
@@ -29,11 +29,3 @@ def _open_inside(container: str, pid: int) -> int:
         os.close(directory)
         directory = below
     return directory
-
-
-def _in_container(container: str, pid: int) -> bool:
-    """Tell whether a process is in this container, by the path of its cgroup (holds on runc and on gVisor)."""
-    try:
-        return container in Path(f"/proc/{pid}/cgroup").read_text("ascii")
-    except OSError:
-        return False

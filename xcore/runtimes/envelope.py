@@ -95,11 +95,7 @@ def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
         "NanoCpus": round(spec.resources.cpu_cores * 1e9),
         "CpuShares": 512,
         "PidsLimit": spec.resources.pids_limit,
-        "Ulimits": [
-            {"Name": "nofile", "Soft": 1024, "Hard": 1024},
-            {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "memlock", "Soft": 65536, "Hard": 65536},
-        ],
+        "Ulimits": _ulimits(workload, identity),
         "LogConfig": {
             "Type": "json-file",
             "Config": {"max-size": "1m", "max-file": "2", "mode": "non-blocking", "max-buffer-size": "1m"},
@@ -108,6 +104,14 @@ def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
         "AutoRemove": False,
         **({"Runtime": spec.runtime_class} if spec.runtime_class else {}),
     }
+
+
+def _ulimits(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
+    limits = {"nofile": 1024, "core": 0, "memlock": 65536}
+    if identity.socket_dir is not None:
+        # A directory on the host's disk has no size of its own; at least no file in it grows without end.
+        limits["fsize"] = workload.manifest.spec.resources.tmp_bytes
+    return [{"Name": name, "Soft": limit, "Hard": limit} for name, limit in limits.items()]
 
 
 def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:

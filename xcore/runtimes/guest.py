@@ -133,8 +133,7 @@ class Guest:
             except SystemExit:
                 _log.exception("the plugin %s tried to exit", self._workload.name)
                 return 500, b"the plugin tried to exit\n"
-        content = answer.content
-        return answer.status, content.encode() if isinstance(content, str) else content
+        return answer.status, answer.content
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = self._host

@@ -29,13 +29,14 @@ CLOSING_GRACE = 5.0
 class InProcessEngine:
     """See `Engine`."""
 
-    name = "inprocess"
-
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._guests: dict[str, Guest] = {}
         self._numbers = itertools.count(1)
         self._hints = Hints()
+
+    def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return "inprocess"
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
         return "False", "Unsupported", "a trusted plugin runs inside the controller"

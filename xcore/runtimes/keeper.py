@@ -272,7 +272,7 @@ class Keeper:
         quiet = leaving or wanted.suspended
         return Observed(
             plugin=self.name,
-            runtime=self._ports.engine.name,
+            runtime=self._ports.engine.name(wanted.target),
             wanted=None if leaving else wanted.target,
             suspended=quiet,
             instances=tuple(living),

@@ -38,8 +38,6 @@ _log = logging.getLogger("xcore.process")
 class ProcessEngine:
     """See `Engine`. Socket directories are `<state_dir>/run/<instance>`; control groups bear the state directory's hash."""
 
-    name = "process"
-
     def __init__(self, *, state_dir: Path, clock: Clock | None = None) -> None:
         self._run = state_dir.resolve() / "run"
         self._clock = clock or SystemClock()
@@ -47,6 +45,9 @@ class ProcessEngine:
         self._children: dict[str, tuple[Child, Place]] = {}
         self._reserved: set[int] = set()
         self._hints = Hints()
+
+    def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return "process"
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
         return (

@@ -26,7 +26,8 @@ class Engine(Protocol):
     another look, a hint and never the truth; it ends only by cancellation.
     """
 
-    name: str
+    def name(self, workload: Workload | None) -> str:
+        """Name what such a workload runs on: docker, process, inprocess."""
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]: ...
     def image(self, workload: Workload | None) -> str: ...

@@ -5,8 +5,9 @@ that fails as told, and the promises every `Runtime` keeps, as a suite to inheri
 """
 
 from xcore.testing.clock import FakeClock
-from xcore.testing.contract import BETTER, BROKEN, GOOD, OutageContract, RuntimeContract
+from xcore.testing.contract import BETTER, BROKEN, GOOD, RuntimeContract
 from xcore.testing.engine import Behaviour, FakeEndpoint, FakeEngine, FakeHost
+from xcore.testing.outage import OutageContract
 
 __all__ = [
     "BETTER",

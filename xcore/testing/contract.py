@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from xcore.errors import UpstreamError
 from xcore.restart import Restarts
 from xcore.runtimes.seams import Observed, Runtime
-from xcore.workload import Exit, Instance, Phase, Workload
+from xcore.workload import Exit, Instance, Workload
 
 GOOD = """\
 import os
@@ -286,39 +286,6 @@ class RuntimeContract:
     def _any(runtime: Runtime) -> bool:
         now = runtime.observed("hello")
         return now is None or bool(now.instances or now.leaving)
-
-
-class OutageContract(RuntimeContract):
-    """The same, for a runtime whose engine can be taken away and given back."""
-
-    async def cut(self) -> None:
-        raise NotImplementedError
-
-    async def heal(self) -> None:
-        raise NotImplementedError
-
-    async def test_while_the_engine_is_away_nothing_is_lost_and_nothing_is_spent(self) -> None:
-        async with self.running() as runtime:
-            self.want(runtime, good := self.workload(GOOD))
-            before = await self.serving(runtime, good)
-            await self.cut()
-            runtime.poke("hello")
-            await self.until(lambda: self.seen(runtime).failure, "the outage is noticed")
-            now = self.seen(runtime)
-            assert [(i.id, i.phase) for i in now.instances] == [(before.id, Phase.Ready)]
-            await self.heal()
-            await self.until(lambda: self.seen(runtime).failure is None, "the engine is back")
-            assert (await self.serving(runtime, good)).id == before.id
-            assert self.seen(runtime).restarts == Restarts()
-
-    async def test_what_is_wanted_while_the_engine_is_away_comes_when_it_is_back(self) -> None:
-        async with self.running() as runtime:
-            await self.cut()
-            self.want(runtime, good := self.workload(GOOD))
-            await self.until(lambda: self.seen(runtime).failure, "the outage is noticed")
-            await self.heal()
-            await self.serving(runtime, good)
-            assert self.seen(runtime).restarts == Restarts()
 
 
 async def _no_drain(plugin: str, instance: str, seconds: float) -> None:

@@ -74,7 +74,7 @@ class FakeHost:
         self.behaviours: defaultdict[str, Behaviour] = defaultdict(Behaviour)
         self.born: list[Instance] = []  # everything ever started, in order
         self.watchers: list[asyncio.Queue[str | None]] = []
-        self.ended = asyncio.Event()
+        self.written = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
 
 
@@ -83,8 +83,6 @@ class FakeEngine:
 
     `fail(call, error)` makes the next such call raise, `after=True` once it has done its work.
     """
-
-    name = "fake"
 
     def __init__(self, clock: Clock, *, owner: str = "first", host: FakeHost | None = None) -> None:
         self.host = host or FakeHost()
@@ -137,6 +135,7 @@ class FakeEngine:
 
     def say(self, instance: str, text: str) -> None:
         self.host.boxes[instance].lines.append(LogLine("", text, instance))
+        self.host.written.set()
 
     def found(self, plugin: str | None = None) -> list[Instance]:
         """Look without asking: what there is of this owner, ended or not."""
@@ -147,6 +146,9 @@ class FakeEngine:
         return [instance for instance in self.found(plugin) if instance.exit is None]
 
     # -- Engine -------------------------------------------------------------------------------------------------
+
+    def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
+        return "fake"
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002
         return "True", "Enforced", "nothing leaves this memory"
@@ -217,11 +219,17 @@ class FakeEngine:
     async def logs(self, instance: Instance, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         await self._called("logs")
         box = self.host.boxes.get(instance.id)
-        for line in box.lines[-lines:] if box else ():
-            yield line
-        while follow and box is not None and not box.endpoint.ended:
-            self.host.ended.clear()
-            await self.host.ended.wait()
+        if box is None:
+            return
+        told = max(0, len(box.lines) - lines)
+        while True:
+            for line in box.lines[told:]:
+                yield line
+            told = len(box.lines)
+            if not follow or box.endpoint.ended:
+                return
+            self.host.written.clear()
+            await self.host.written.wait()
 
     async def aclose(self) -> None:
         self.closed = True
@@ -245,7 +253,7 @@ class FakeEngine:
             self.crash(instance, ExitReason.Error if behaviour.code else ExitReason.Completed, behaviour.code)
 
     def _tell(self, plugin: str) -> None:
-        self.host.ended.set()
+        self.host.written.set()
         if not self._away:
             for watcher in self.host.watchers:
                 watcher.put_nowait(plugin)

@@ -20,24 +20,27 @@ class Recorder:
     """An engine that runs nothing, remembers everything, and can be away."""
 
     def __init__(self, name):
-        self.name, self.calls, self.instances, self.away = name, [], [], False
+        self.label, self.calls, self.instances, self.away = name, [], [], False
         self.hints = Hints()
 
+    def name(self, workload):
+        return self.label
+
     def isolates(self, workload):
-        return self.name, "", ""
+        return self.label, "", ""
 
     def image(self, workload):
-        return f"image of {self.name}"
+        return f"image of {self.label}"
 
     def check(self, wanted):
-        return [Problem("", self.name)]
+        return [Problem("", self.label)]
 
     async def open(self):
         self._called("open")
 
     async def start(self, workload):
         self._called("start", workload.name)
-        instance = Instance(f"{self.name}-{len(self.instances)}", workload.name, "r", 1, 0.0, None)
+        instance = Instance(f"{self.label}-{len(self.instances)}", workload.name, "r", 1, 0.0, None)
         self.instances.append(instance)
         return instance
 
@@ -59,7 +62,7 @@ class Recorder:
             yield name
 
     async def logs(self, instance, *, lines, follow):
-        yield LogLine("", f"logs of {self.name}", instance.id)
+        yield LogLine("", f"logs of {self.label}", instance.id)
 
     async def aclose(self):
         self._called("aclose")
@@ -67,7 +70,7 @@ class Recorder:
     def _called(self, *call):
         self.calls.append(call)
         if self.away:
-            raise RuntimeUnavailable(f"{self.name} is away")
+            raise RuntimeUnavailable(f"{self.label} is away")
 
 
 @pytest.fixture
@@ -93,19 +96,19 @@ async def test_a_workload_goes_where_its_isolation_says(engine, sandboxed, trust
     for isolation, mine, other in (("Trusted", trusted, sandboxed), ("Sandboxed", sandboxed, trusted)):
         workload = wanted(isolation.lower(), isolation)
         instance = await engine.start(workload)
-        assert engine.name_for(workload) == mine.name
-        assert engine.isolates(workload)[0] == mine.name
-        assert engine.image(workload) == f"image of {mine.name}"
-        assert [p.message for p in engine.check(workload.manifest)] == [mine.name]
+        assert engine.name(workload) == mine.label
+        assert engine.isolates(workload)[0] == mine.label
+        assert engine.image(workload) == f"image of {mine.label}"
+        assert [p.message for p in engine.check(workload.manifest)] == [mine.label]
         assert [line.text async for line in engine.logs(instance, lines=1, follow=False)] == [
-            f"logs of {mine.name}"
+            f"logs of {mine.label}"
         ]
         await engine.stop(instance, grace=3)
         await engine.remove(instance)
         assert ("stop", instance.id, 3) in mine.calls
         assert mine.instances == []
         assert ("start", workload.name) not in other.calls
-    assert engine.name == engine.name_for(None) == "sandboxed"
+    assert engine.name(None) == "sandboxed"
 
 
 async def test_a_list_is_of_both(engine):
@@ -181,4 +184,4 @@ async def test_both_are_opened_and_closed_whatever_one_of_them_says(engine, sand
 
 def test_all_three_are_engines(tmp_path, engine):
     engines: list[Engine] = [engine, InProcessEngine(), ProcessEngine(state_dir=tmp_path)]
-    assert [e.name for e in engines] == ["sandboxed", "inprocess", "process"]
+    assert [e.name(None) for e in engines] == ["sandboxed", "inprocess", "process"]
