@@ -57,7 +57,7 @@ def main() -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process now: an action's thread cannot be killed and must not be waited for."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # gone, closed, or in the middle of a print
         sys.stdout.flush()
     os._exit(code)
 
@@ -113,12 +113,26 @@ class _Guarded:
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that took the place of a closed standard stream is refused: prints would go into it."""
+    """A connection that took the place of a closed standard stream is refused: prints would go into it.
+
+    Shut down at once, and replaced when the loop has let go of it, for libuv never closes descriptors 0 to 2.
+    """
+
+    _place: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if transport.get_extra_info("socket").fileno() in stdio.STANDARD:
+        descriptor = transport.get_extra_info("socket").fileno()
+        if descriptor in stdio.STANDARD:
+            self._place = descriptor
+            with socket.socket(fileno=os.dup(descriptor)) as taken:
+                taken.shutdown(socket.SHUT_RDWR)
             transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._place is not None:
+            asyncio.get_running_loop().call_soon(stdio.replace, self._place)
 
 
 def _config(app: _Guarded) -> uvicorn.Config:

@@ -82,10 +82,15 @@ def plug() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != descriptor:
-                os.dup2(opened, descriptor)
-                os.close(opened)
+            replace(descriptor)
+
+
+def replace(descriptor: int) -> None:
+    """Make a descriptor /dev/null, whatever it is now."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -19,9 +19,12 @@ from xcore.plugin.contract import Response
 
 def _simpler(value: Any) -> Any:
     """What msgspec does not write by itself: subclasses of scalars, and anything like a dict or a list."""
-    for kind, exact in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if isinstance(value, kind):
-            return exact(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence | AbstractSet):

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.xcore.plugin import elsewhere
-from xcore.plugin import Context, Plugin, action
+from xcore.plugin import Plugin, action
 from xcore.plugin.app import DEFAULT_DEADLINE, _deadline
-from xcore.plugin.host import Host
 from xcore.plugin.testing import serve
 
 RAISED = [
@@ -220,108 +218,3 @@ async def test_the_body_may_come_in_pieces_or_not_at_all(client):
 def test_a_deadline_is_always_a_sensible_number(given, seconds):
     """Whatever the header says, the liveness probe can count on it."""
     assert _deadline({"headers": [(b"xcore-deadline-seconds", given)]}) == seconds
-
-
-class Base(Plugin):
-    @action
-    async def inherited(self) -> str:
-        return "base"
-
-    @action
-    async def overridden(self) -> str:
-        return "base"
-
-    @action
-    async def hidden(self) -> str:
-        return "base"
-
-
-class Odd(elsewhere.Mixin, Base):
-    """What the scan for actions meets in the wild."""
-
-    class Inner:
-        pass
-
-    @property
-    def angry(self) -> str:
-        raise SystemExit("nobody asked you")
-
-    @action
-    async def overridden(self) -> str:
-        return "derived"
-
-    async def hidden(self) -> str:
-        return "no action any more"
-
-    @action
-    @staticmethod
-    def static(self: int) -> int:  # noqa: PLW0211
-        return self
-
-    @staticmethod
-    @action
-    def still_static(n: int) -> int:
-        return n
-
-    @classmethod
-    @action
-    def of_class(cls) -> str:
-        return cls.__name__
-
-    @action
-    @functools.cache  # noqa: B019
-    def cached(self) -> str:
-        return "cached"
-
-    @action
-    async def nested(self, argument: Args) -> str:
-        return argument["a"]
-
-    from typing import TypedDict as _TypedDict
-
-    class Args(_TypedDict):
-        a: str
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments", "result"),
-    [
-        ("inherited", {}, "base"),
-        ("overridden", {}, "derived"),
-        ("mixed_in", {"local": {"n": 2}}, {"n": 3}),
-        ("static", {"self": 4}, 4),
-        ("still_static", {"n": 4}, 4),
-        ("of_class", {}, "Odd"),
-        ("cached", {}, "cached"),
-        ("nested", {"argument": {"a": "x"}}, "x"),
-    ],
-)
-async def test_actions_of_every_kind_of_method(name, arguments, result):
-    """Inherited, mixed in from a module with types of its own, static, cached; no property is ever run."""
-    async with serve(Odd) as client:
-        assert await client.call(name, **arguments) == (200, result)
-        assert (await client.call("hidden")).status == 404
-        assert (await client.call("angry")).status == 404
-
-
-def load(**members: Any) -> Host:
-    return Host(type("P", (Plugin,), members), Context("p"))
-
-
-def test_names_that_clash_are_refused():
-    """Twice the same name, a name no URL should have, a hook made public by accident."""
-
-    async def act(self) -> None:
-        pass
-
-    async def act2(self) -> None:
-        pass
-
-    with pytest.raises(TypeError, match="action same: the name is used twice"):
-        load(same=action(act), other=action(name="same")(act2))
-    with pytest.raises(TypeError, match="a name matches"):
-        load(act=action(name="a/b")(act))
-    with pytest.raises(TypeError, match="action shutdown: shutdown is a hook"):
-        load(shutdown=action(act2))
-    with pytest.raises(TypeError, match=r"@action\(name=\.\.\.\)"):
-        action("greet")

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import msgspec
 import pytest
 
-from xcore.plugin import Context, Plugin, action
-from xcore.plugin.host import Host
+from xcore.plugin import Plugin, action
 from xcore.plugin.testing import serve
 
 
@@ -35,10 +34,6 @@ class Level(enum.IntEnum):
 class Line:
     start: Point
     tags: list[str] = field(default_factory=list)
-
-
-class Positive:
-    """Not a type msgspec knows."""
 
 
 @dataclass
@@ -287,73 +282,6 @@ async def test_bytes_are_the_raw_body(client):
     assert await client.call("maybe", b"x") == (200, b"x")
     assert await client.call("short", b"abc") == (200, b"abc")
     assert (await client.call("short", b"abcd")).status == 422
-
-
-def refused(method) -> str:
-    plugin = type("Refused", (Plugin,), {"act": action(method)})
-    with pytest.raises(TypeError, match=r"^action act: ") as error:
-        Host(plugin, Context("refused"))
-    return str(error.value)
-
-
-async def _positional(self, a, /):
-    pass
-
-
-async def _starred(self, *args):
-    pass
-
-
-async def _keywords(self, **more):
-    pass
-
-
-async def _twice(self, a: bytes, b: bytes):
-    pass
-
-
-async def _unknown(self, a: Positive):
-    pass
-
-
-async def _unknown_result(self) -> Positive:
-    return Positive()
-
-
-async def _unresolved(self, a: "Nowhere"):  # noqa: F821
-    pass
-
-
-async def _stream(self):
-    yield 1
-
-
-def _sync_stream(self):
-    yield 1
-
-
-async def _untagged(self) -> Point | Line:
-    return Point(1)
-
-
-@pytest.mark.parametrize(
-    ("method", "why"),
-    [
-        (_positional, "parameter a must be a named parameter"),
-        (_starred, "parameter args must be a named parameter"),
-        (_keywords, "parameter more must be a named parameter"),
-        (_twice, "only one parameter may be bytes"),
-        (_unknown, "Positive"),
-        (_unknown_result, "Positive"),
-        (_unresolved, "Nowhere"),
-        (_stream, "streams"),
-        (_sync_stream, "streams"),
-        (_untagged, "union"),
-    ],
-)
-def test_what_cannot_be_checked_is_refused_at_load(method, why):
-    """The plugin does not start, and the action and the reason are named."""
-    assert why in refused(method)
 
 
 async def test_schemas_say_what_is_taken(client):
