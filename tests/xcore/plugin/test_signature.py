@@ -189,7 +189,7 @@ async def _untagged(self) -> Point | Line:
         (_twice, "only one parameter may be bytes"),
         (_unknown, "Positive"),
         (_unknown_result, "Positive"),
-        (_unresolved, Nowhere),
+        (_unresolved, "Nowhere"),
         (_stream, "streams"),
         (_sync_stream, "streams"),
         (_untagged, "union"),
