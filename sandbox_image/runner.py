@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
-import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox_image import stdio
+from sandbox_image.server import Config, HttpToolsProtocol, Server
 from xcore.plugin.asgi import Receive, Scope, Send
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
@@ -91,7 +90,7 @@ async def _start(host: Host) -> BaseException | None:
     return None
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Uvicorn raises SIGTERM once more when it has drained; here `shutdown` still has to run."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
@@ -135,8 +134,8 @@ class _Connection(HttpToolsProtocol):
             asyncio.get_running_loop().call_soon(stdio.replace, self._place)
 
 
-def _config(app: _Guarded) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: _Guarded) -> Config:
+    return Config(
         app,
         http=_Connection,
         ws="none",

@@ -280,3 +280,18 @@ def test_an_idle_runner_is_small(start):
 
     assert private
     assert sum(private) < 30 * 1024
+
+
+def test_uvicorns_command_line_is_loaded_only_when_asked_for():
+    """No click and no multiprocessing in a sandbox; `uvicorn.run` is there all the same."""
+    code = (
+        "import sys, sandbox_image.runner as runner, uvicorn;"
+        "assert not {'click', 'multiprocessing', 'uvicorn.main'} & set(sys.modules);"
+        "assert not hasattr(uvicorn, '__wrapped__');"
+        "import uvicorn.main;"
+        "assert uvicorn.run is uvicorn.main.run;"
+        "assert issubclass(runner._Server, uvicorn.Server)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=SECONDS)
+    asked = "import sandbox_image.server, uvicorn; assert uvicorn.run.__module__ == 'uvicorn.main'"
+    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True, timeout=SECONDS)
