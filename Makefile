@@ -33,7 +33,7 @@ check: venv ## static checks: format, lint, types, layers, Dockerfile, lock
 
 bench: venv ## measurements, as ratios against a peer taken in the same run
 	@tools/setup.sh tools
-	@set -e; for program in bench/[a-z]*.py; do $(PY) "$$program"; done
+	@tools/setup.sh with-docker sh -c '$(PY) -m sandbox_image.build --if-missing && exec $(PY) -m bench $(ARGS)'
 
 image: venv ## the sandbox image (BASE_IMAGE names another base)
 	@$(PY) -m sandbox_image.build

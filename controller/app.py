@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -210,5 +211,5 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise XcoreError(
-            f"cannot listen on {host}:{port} ({error.strerror}); set XCORE_HOST or XCORE_PORT"
+            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); set XCORE_HOST or XCORE_PORT"
         ) from error
