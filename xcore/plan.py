@@ -6,6 +6,7 @@ The rules, in order:
   3. An instance whose probes failed has to go before anything starts in its place.
   4. A revision that could not start while an older one serves is not tried again; the older one is kept alive.
   5. The new revision starts beside the old (Rolling) or after it (Recreate); the old goes when the new is ready.
+     Until then one of the old is kept, the one that serves.
 """
 
 from __future__ import annotations
@@ -96,10 +97,13 @@ def plan(wanted: Wanted | None, found: Sequence[Instance], history: Restarts, no
     current = [i for i in healthy if wanted.accepts(i)]
     others = [i for i in healthy if not wanted.accepts(i)]
     grace = wanted.desired.manifest.spec.termination_grace_period_seconds
+    ready = [i for i in current if i.phase is Phase.Ready]
+    if ready:
+        return [*steps, *(Stop(i, grace) for i in healthy if i is not ready[-1])]
     if current:
-        return [*steps, *(Stop(i, grace) for i in _surplus(wanted, current, others))]
+        return [*steps, *(Stop(i, grace) for i in _dispensable(wanted, others))]
     recreate = wanted.desired.manifest.spec.update.strategy is UpdateStrategy.RECREATE
-    steps += [Stop(i, grace) for i in others if recreate or _overtaken(wanted, i)]
+    steps += [Stop(i, grace) for i in (others if recreate else _dispensable(wanted, others))]
     in_the_way = alive if recreate else [i for i in staying if _failing(i) and wanted.accepts(i)]
     return steps if in_the_way else steps + _start(wanted.desired, history, now)
 
@@ -112,18 +116,19 @@ def _start(desired: Workload, history: Restarts, now: float) -> list[Step]:
     return [Start(desired)]
 
 
-def _surplus(wanted: Wanted, current: list[Instance], others: list[Instance]) -> list[Instance]:
-    """Tell what is not needed: the others serve until one of the current is ready."""
-    ready = [i for i in current if i.phase is Phase.Ready]
-    keep = (ready or current)[-1]
-    twins = [i for i in current if i is not keep]
-    return twins + [i for i in others if ready or _overtaken(wanted, i)]
+def _dispensable(wanted: Wanted, others: list[Instance]) -> list[Instance]:
+    """Tell which of the others can go before their successor is ready: all but the one that serves.
 
-
-def _overtaken(wanted: Wanted, instance: Instance) -> bool:
-    """Tell whether it never served and never will; one of a good revision may just not have been asked yet."""
+    Where none does, the newest that may again is kept, and those of the good revision that were not asked yet: an
+    instance just adopted may well be serving.
+    """
     good = wanted.replaces
-    return instance.phase is Phase.Starting and (good is None or good.revision != instance.revision)
+    ready = [i for i in others if i.phase is Phase.Ready]
+    unready = [i for i in others if i.phase is Phase.Unready]
+    kept = sorted(ready or unready, key=lambda i: (i.generation, i.started_at))[-1:]
+    if good is not None and not ready:
+        kept += [i for i in others if i.phase is Phase.Starting and i.revision == good.revision]
+    return [i for i in others if i not in kept]
 
 
 def _failing(instance: Instance) -> bool:

@@ -45,7 +45,7 @@ def test_what_lives_has_not_ended(status):
     assert exit_of(state(status), quiet(), out_of_memory=False) is None
 
 
-@pytest.mark.parametrize("status", ["exited", "dead", "removing"])
+@pytest.mark.parametrize("status", ["exited", "dead"])
 def test_what_ended_says_when_and_with_which_code(status):
     ended = exit_of(state(status, 3), quiet(), out_of_memory=False)
     assert (ended.reason, ended.code, ended.at) == (ExitReason.Error, 3, 1000.0)
@@ -71,6 +71,12 @@ def test_an_exit_code_tells_a_signal_from_an_error(code, reason):
 
 def test_a_kill_for_memory_is_told_as_such_whatever_the_code():
     assert exit_of(state(code=137), quiet(), out_of_memory=True).reason is ExitReason.OutOfMemory
+
+
+def test_what_is_being_removed_was_removed_unless_memory_ended_it_before():
+    ended = exit_of(state("removing", 137), quiet(), out_of_memory=False)
+    assert (ended.reason, ended.code, ended.at) == (ExitReason.Removed, None, 1000.0)
+    assert exit_of(state("removing", 137), quiet(), out_of_memory=True).reason is ExitReason.OutOfMemory
 
 
 def test_what_was_made_but_never_started_is_the_engines_doing():

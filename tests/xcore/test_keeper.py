@@ -919,6 +919,35 @@ async def test_an_end_that_the_last_controller_judged_is_not_judged_again():
         assert second.now().restarts == history
 
 
+async def test_a_controller_that_went_during_a_restart_leaves_the_serving_instance_until_the_new_one_is_ready():
+    clock = FakeClock()
+    engine = FakeEngine(clock)
+    async with world(clock=clock, engine=engine) as first:
+        first.want(make_workload())
+        before = await first.settled()
+        first.behaves("a").ready_after = 20
+        first.runtime.restart("hello", make_workload(generation=2))
+        await clock.advance(5)
+    async with world(clock=clock, engine=engine) as second:
+        second.want(make_workload(generation=2), fallback=make_workload())
+        await clock.advance(5)
+        assert second.serving().id == before.id
+        await second.settled()
+        assert len(engine.host.born) == 2
+
+
+async def test_restarts_in_quick_succession_do_not_pile_up_instances():
+    async with world() as w:
+        w.want(make_workload())
+        await w.settled()
+        for generation in range(2, 20):
+            w.runtime.restart("hello", make_workload(generation=generation))
+            await w.clock.advance(0.06)
+            assert w.serving() is not None
+            assert len(w.engine.alive()) <= 4
+        assert (await w.settled()).generation == 19
+
+
 async def test_the_back_off_goes_on_where_the_last_controller_left_it():
     clock = FakeClock()
     engine = FakeEngine(clock)

@@ -208,6 +208,22 @@ def test_an_instance_of_the_good_revision_that_was_not_asked_yet_is_kept_beside_
     assert plan(wanted, [adopted, stray, new], Restarts(), NOW) == [Stop(stray, 10)]
 
 
+def test_of_several_old_instances_only_the_one_that_serves_waits_for_the_new_one():
+    wanted = Wanted(make_workload(generation=5), since=5)
+    old = [instance(generation=n, at=n) for n in (1, 3, 2)]
+    assert plan(wanted, old, Restarts(), NOW) == [Stop(old[0], 10), Stop(old[2], 10), Start(wanted.target)]
+    unready = [replace(i, phase=Phase.Unready) for i in old]
+    assert plan(wanted, unready, Restarts(), NOW)[:-1] == [Stop(unready[0], 10), Stop(unready[2], 10)]
+
+
+def test_of_two_that_are_wanted_none_goes_before_one_is_known_to_be_ready():
+    wanted = Wanted(make_workload())
+    first, second = instance(phase=Phase.Starting, at=1), instance(phase=Phase.Starting, at=2, generation=2)
+    assert plan(wanted, [first, second], Restarts(), NOW) == []
+    first = replace(first, phase=Phase.Ready)
+    assert plan(wanted, [first, second], Restarts(), NOW) == [Stop(second, 10)]
+
+
 def test_recreate_waits_until_the_old_one_is_gone():
     wanted = Wanted(make_workload(code="b", generation=2, update={"strategy": "Recreate"}))
     old = instance("a")

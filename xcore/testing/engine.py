@@ -39,6 +39,7 @@ class FakeEndpoint:
     clock: Clock
     born: float
     asked: list[str] = field(default_factory=list)
+    started: bool = False  # once it has, it has
     ended: bool = False
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:  # noqa: ARG002
@@ -51,7 +52,7 @@ class FakeEndpoint:
             raise UpstreamUnreachable("nobody listens")
         if path == "/describe":
             return 200, json.dumps({"actions": [{"name": name} for name in self.behaviour.actions]}).encode()
-        started = self.clock.time() >= self.born + self.behaviour.ready_after
+        self.started = started = self.started or self.clock.time() >= self.born + self.behaviour.ready_after
         good = {"/ready": started and self.behaviour.ready, "/live": self.behaviour.live}.get(path, started)
         return (200 if good else 503), b""
 
