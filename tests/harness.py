@@ -74,13 +74,18 @@ class Controller:
         }
         offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(os.environ.get("XCORE_TEST_COMMAND", "").split() or [XCORE, "serve"], env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                os.environ.get("XCORE_TEST_COMMAND", "").split() or [XCORE, "serve"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
         if ready:
             marker = b"xcore listens on http://127.0.0.1:"
             text = until(lambda: self._has(offset, marker) or self._dead(), 30, "the controller's start")
             assert isinstance(text, bytes), self.log.read_text()
             self.port = int(text.split(marker)[1].split(b"\n")[0])
-            until(lambda: self._alive(), 30, "the first sync")
+            until(self._alive, 30, "the first sync")
         return time.monotonic() - began
 
     def _has(self, offset: int, marker: bytes) -> bytes | None:
@@ -140,7 +145,10 @@ class Controller:
             if answer.status != 200:
                 return False
             conditions = {c["type"]: c for c in answer.json["status"]["conditions"]}
-            return conditions["Ready"]["status"] == "True" and conditions["Progressing"]["reason"] == "NewRevisionAvailable"
+            return (
+                conditions["Ready"]["status"] == "True"
+                and conditions["Progressing"]["reason"] == "NewRevisionAvailable"
+            )
 
         until(ready, seconds, f"{plugin} being ready")
 

@@ -55,7 +55,7 @@ class PrivateEngine:
 
     def answers(self) -> bool:
         command = ["docker", "-H", self.host, "info"]
-        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
     def kill(self) -> None:
         assert self.process is not None

@@ -181,7 +181,7 @@ def test_it_is_nobody_on_this_machine(probe: Any) -> None:
 def test_it_shares_no_namespace_with_the_host(probe: Any) -> None:
     inside = probe("namespaces")
     for name in ("pid", "net", "ipc", "uts", "mnt", "cgroup"):
-        assert inside[name] != os.readlink(f"/proc/self/ns/{name}")
+        assert inside[name] != str(Path(f"/proc/self/ns/{name}").readlink())
 
 
 def test_it_sees_only_its_own_processes_descriptors_devices_and_environment(probe: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,11 +26,11 @@ CODE = """
 BROKEN = ("def broken(:\n", "raise RuntimeError('not today')\n", "import nothing_of_that_name\n")
 
 
-def write(folder: os.PathLike[str], name: str, text: str) -> None:
+def write(folder: Path, name: str, text: str) -> None:
     """Save as editors do: beside, then renamed."""
-    with open(f"{folder}/.{name}.tmp", "w") as file:
-        file.write(text)
-    os.rename(f"{folder}/.{name}.tmp", f"{folder}/{name}")
+    beside = folder / f".{name}.tmp"
+    beside.write_text(text)
+    beside.rename(folder / name)
 
 
 def test_200_edits_under_load_fail_no_request_and_mix_no_revisions(running: Running) -> None:

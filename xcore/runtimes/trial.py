@@ -19,9 +19,7 @@ _CODE = "from xcore.plugin import Plugin\n\n\nclass Trial(Plugin):\n    pass\n"
 
 async def trial(engine: Engine, state_dir: Path) -> None:
     """Return when a sandbox answered; raises XcoreError with the reason when none did."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "main.py").write_text(_CODE, "ascii")
-        digest, code = Snapshots(state_dir / "snapshots").take(Path(folder))
+    digest, code = await asyncio.to_thread(_snapshot, state_dir / "snapshots")
     manifest = from_dict(
         {
             "apiVersion": "xcore.dev/v1alpha1",
@@ -36,6 +34,12 @@ async def trial(engine: Engine, state_dir: Path) -> None:
     finally:
         await engine.stop(instance, grace=1.0)
         await engine.remove(instance)
+
+
+def _snapshot(directory: Path) -> tuple[str, Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "main.py").write_text(_CODE, "ascii")
+        return Snapshots(directory).take(Path(folder))
 
 
 async def _reach(instance: Instance) -> None:

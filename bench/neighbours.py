@@ -1,0 +1,166 @@
+"""What a plugin's callers feel of another plugin's trouble: its p99 while a neighbour hangs and eats memory.
+
+One controller, two sandboxes. `hello/greet` is called 100 times a second; in every second turn a neighbour runs
+endless loops and memory hogs, is killed for it and restarted. The peer is the same plugin in the quiet turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import secrets
+import shutil
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from bench import program
+from bench.figures import BenchError, Effort, Figure, Series, Target, take_turns
+from bench.processes import ask, child, free_port, wait_answer, workspace
+from bench.sandboxes import EXAMPLES, remove_owned, require_engine
+from bench.wrk import Load
+from xcore.store import FileStore
+
+FULL = Effort(rounds=5, seconds=8.0)
+RATE = 100
+READY_SECONDS = 90.0
+TROUBLED, QUIET = "with a troubled neighbour", "with a quiet one"
+TROUBLE = textwrap.dedent("""
+    from xcore.plugin import Plugin, action
+
+
+    class Trouble(Plugin):
+        @action
+        def spin(self) -> None:
+            while True:
+                pass
+
+        @action
+        def eat(self) -> None:
+            kept = []
+            while True:
+                kept.append(bytearray(8 << 20))
+
+        @action
+        async def well(self) -> str:
+            return "well"
+""")
+MANIFEST = {
+    "apiVersion": "xcore.dev/v1alpha1",
+    "kind": "Plugin",
+    "metadata": {"name": "trouble"},
+    "spec": {
+        "entrypoint": "main:Trouble",
+        "actions": [{"name": "spin", "timeouts": {"firstByteSeconds": 1}}],
+        "restart": {"maxRestarts": 1000},
+        "probes": {"liveness": {"periodSeconds": 1, "failureThreshold": 2}},
+    },
+}
+
+
+def measure(effort: Effort) -> Sequence[Figure]:
+    require_engine()
+    with contextlib.ExitStack() as stack:
+        hello, trouble = _start(stack, stack.enter_context(workspace()))
+        program.progress("one plugin's p99 while its neighbour hangs and eats memory")
+        _p99(hello, 2.0)
+        sides = {
+            TROUBLED: partial(_beside, trouble, hello, effort.seconds),
+            QUIET: partial(_p99, hello, effort.seconds),
+        }
+        taken = take_turns(sides, effort.rounds)
+    return [
+        Figure(
+            f"p99 of hello/greet at {RATE} req/s",
+            "s",
+            Series(TROUBLED, taken[TROUBLED]),
+            Series(QUIET, taken[QUIET]),
+            Target("ratio", "≤", 1.5),
+        )
+    ]
+
+
+def _beside(trouble: Sequence[Load], hello: Load, seconds: float) -> float:
+    with _troubling(trouble):
+        return _p99(hello, seconds)
+
+
+@contextlib.contextmanager
+def _troubling(loads: Sequence[Load]) -> Iterator[None]:
+    """Call each in turn until the block ends; whatever they answer is their own affair."""
+    over = threading.Event()
+
+    def call() -> None:
+        while not over.is_set():
+            for load in loads:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    ask(int(load.url.split(":")[2].split("/")[0]), load)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _p99(load: Load, seconds: float) -> float:
+    """Call at a steady rate over one connection; the 99th percentile of the answers' times, in seconds."""
+    _, _, address, path = load.url.split("/", 3)
+    connection = http.client.HTTPConnection(address, timeout=10)
+    times: list[float] = []
+    began = time.perf_counter()
+    for number in range(int(seconds * RATE)):
+        time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+        asked = time.perf_counter()
+        connection.request("POST", f"/{path}", load.body, load.headers)
+        response = connection.getresponse()
+        response.read()
+        times.append(time.perf_counter() - asked)
+        if response.status != 200:
+            raise BenchError(f"hello/greet answered {response.status} beside its neighbour")
+    connection.close()
+    return sorted(times)[int(len(times) * 0.99)]
+
+
+def _start(stack: contextlib.ExitStack, directory: Path) -> tuple[Load, list[Load]]:
+    port, key = free_port(), secrets.token_hex(32)
+    shutil.copytree(EXAMPLES / "hello", directory / "plugins" / "hello")
+    folder = directory / "plugins" / "trouble"
+    folder.mkdir()
+    (folder / "main.py").write_text(TROUBLE)
+    (folder / "plugin.yaml").write_text(json.dumps(MANIFEST))
+    stack.callback(_remove_leftovers, directory / "state")
+    settings = {
+        "XCORE_PORT": str(port),
+        "XCORE_PLUGINS_DIR": str(directory / "plugins"),
+        "XCORE_STATE_DIR": str(directory / "state"),
+        "XCORE_ADMIN_KEY": key,
+        "XCORE_RUNTIME": "docker",
+        "XCORE_ON_EXIT": "stop",
+    }
+    log = directory / "controller.log"
+    command = [sys.executable, "-c", "from controller.cli import main; main()", "serve"]
+    stack.enter_context(child(command, log=log, environment=settings))
+    bearer = {"Authorization": f"Bearer {key}"}
+    to = f"http://127.0.0.1:{port}/app"
+    hello = Load(f"{to}/hello/greet", bearer, '{"name": "Ada"}')
+    wait_answer(port, hello, log=log, seconds=READY_SECONDS)
+    wait_answer(port, Load(f"{to}/trouble/well", bearer, "{}"), log=log, seconds=READY_SECONDS)
+    return hello, [Load(f"{to}/trouble/{name}", bearer, "{}") for name in ("spin", "eat")]
+
+
+def _remove_leftovers(state: Path) -> None:
+    owner = FileStore(state / "store").read("index", "owner")
+    if owner is not None:
+        remove_owned(require_engine(), str(owner["id"]))
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(measure, FULL, __doc__ or ""))
