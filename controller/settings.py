@@ -97,7 +97,12 @@ def _allowed(text: str) -> dict[str, Any]:
     return {"allowed": text}
 
 
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+def _from_here(path: Path) -> Path:
+    """An engine is told this path, and it stands elsewhere."""
+    return path.expanduser().absolute()
+
+
+Folder = Annotated[Path, AfterValidator(_from_here)]
 
 
 class Settings(BaseModel):

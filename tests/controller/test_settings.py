@@ -241,3 +241,9 @@ def test_connection_that_is_no_address(monkeypatch):
     assert caught.value.problems == (
         Problem("XCORE_URL", "must be a URL that begins with http:// or https://"),
     )
+
+
+def test_a_directory_given_from_here_is_the_same_directory_from_anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XCORE_STATE_DIR", ".state")
+    assert load().state_dir == tmp_path / ".state"

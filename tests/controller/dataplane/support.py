@@ -188,7 +188,10 @@ class Upstream:
 
     @property
     def endpoint(self):
-        return UnixEndpoint(self.directory, lambda pid: self.belongs(pid))
+        return UnixEndpoint(self.directory, self._belongs)
+
+    def _belongs(self, pid):
+        return self.belongs(pid)
 
 
 class Front:
@@ -207,6 +210,7 @@ class Front:
             app or self._app,
             http=functools.partial(DataPlaneProtocol, self.plane),
             ws="none",
+            interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
