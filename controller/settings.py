@@ -21,7 +21,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     model_validator,
@@ -164,18 +163,6 @@ class Settings(BaseModel):
         max_length=120,
         description="Socket of the Docker Engine. It must be of this machine: sandboxes are reached through its files.",
         json_schema_extra=_allowed("a unix socket such as unix:///var/run/docker.sock"),
-    )
-    external_url: Annotated[str, AfterValidator(_url)] | None = Field(
-        None,
-        max_length=2048,
-        description="How clients reach this controller, where it is not by its own address.",
-        json_schema_extra=_allowed("a URL that begins with http:// or https://"),
-    )
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_listed)] = Field(
-        (),
-        max_length=64,
-        description="Networks whose X-Forwarded-… headers are believed.",
-        json_schema_extra=_allowed("networks such as 10.0.0.0/8: a JSON list, or with commas between them"),
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
         "text", description="Lines for people, or JSON for programs."

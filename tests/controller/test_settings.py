@@ -1,6 +1,5 @@
 """Settings: the environment over the file over the defaults, and every mistake named in one line."""
 
-import ipaddress
 from pathlib import Path
 
 import pytest
@@ -45,12 +44,7 @@ def test_defaults():
         settings.log_level,
     ) == ("key", "keep", "text", "info")
     assert image_tag() == settings.sandbox_image
-    assert (
-        settings.admin_key,
-        settings.external_url,
-        settings.trusted,
-        settings.trusted_proxies,
-    ) == (None, None, (), ())
+    assert (settings.admin_key, settings.trusted) == (None, ())
 
 
 def test_environment_wins_over_the_file(file, monkeypatch):
@@ -87,9 +81,8 @@ def test_lists_are_json_or_commas(text, monkeypatch):
 
 def test_lists_in_the_file(file):
     """In the file a list is a list, and an address is the network of one."""
-    settings = load(file("trusted: [a, b]\ntrusted_proxies: [10.0.0.0/8, '::1']\n"))
+    settings = load(file("trusted: [a, b]\n"))
     assert settings.trusted == ("a", "b")
-    assert settings.trusted_proxies == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))
 
 
 @pytest.mark.parametrize(
@@ -110,14 +103,8 @@ def test_lists_in_the_file(file):
             'must be names of plugins: a JSON list, or with commas between them, got "Not_A_Name"',
         ),
         ("XCORE_TRUSTED", "[1", "must be a JSON list, or names with commas between them"),
-        (
-            "XCORE_TRUSTED_PROXIES",
-            "10.0.0.1/8",
-            'must be networks such as 10.0.0.0/8: a JSON list, or with commas between them, got "10.0.0.1/8"',
-        ),
         ("XCORE_LOG_LEVEL", "loud", 'must be debug, info, warning or error, got "loud"'),
         ("XCORE_ON_EXIT", "panic", 'must be keep or stop, got "panic"'),
-        ("XCORE_EXTERNAL_URL", "example.com", "must be a URL that begins with http:// or https://"),
         (
             "XCORE_SANDBOX_IMAGE",
             "Not An Image",
