@@ -209,7 +209,7 @@ def test_on_this_machine(monkeypatch, open_dir):
 
 def test_without_an_engine(monkeypatch, tmp_path):
     """Without an engine or controller the doctor still looks, and fails where Docker is demanded."""
-    monkeypatch.setattr("controller.cli.gather.ENGINE_SOCKET", str(tmp_path / "none.sock"))
+    monkeypatch.setenv("XCORE_DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setenv("XCORE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("XCORE_RUNTIME", "docker")
     monkeypatch.setenv("XCORE_STATE_DIR", str(tmp_path))

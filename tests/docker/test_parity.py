@@ -59,4 +59,4 @@ def test_hello_answers_the_same_bytes_trusted_as_a_process_and_in_docker(running
     assert [docker, process, trusted] == ["docker", "process", "inprocess"]
     for number in range(len(REQUESTS)):
         assert in_docker[number] == in_process[number] == in_controller[number]
-    assert [answer[2] for answer in in_docker[:6]] == [200, 200, 422, 422, 400, 400]
+    assert [answer[2] for answer in in_docker[:6]] == [200, 200, 422, 422, 400, 422]
