@@ -54,6 +54,7 @@ class Controller:
     plugins: Path
     state: Path
     settings: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     log: Path = field(init=False)
@@ -74,12 +75,8 @@ class Controller:
         }
         offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                os.environ.get("XCORE_TEST_COMMAND", "").split() or [XCORE, "serve"],
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+            command = [*self.prefix, XCORE, "serve"]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         if ready:
             marker = b"xcore listens on http://127.0.0.1:"
             text = until(lambda: self._has(offset, marker) or self._dead(), 30, "the controller's start")
