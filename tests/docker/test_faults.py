@@ -209,3 +209,31 @@ def test_a_plugin_that_keeps_crashing_is_backed_off_and_finally_held(
     answer = controller.call("broken", "anything")
     assert (answer.status, answer.reason) == (503, "PluginNotReady")
     assert engine.containers("broken", running=True) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("os._exit(0)", "Completed"), ("os._exit(3)", "Error"), ("os.kill(os.getpid(), 11)", "Signal")],
+)
+def test_how_it_ended_is_recorded_exactly(running: Running, code: str, reason: str) -> None:
+    ends = f"""
+        import os
+        from xcore.plugin import Plugin, action
+
+        class Ends(Plugin):
+            @action
+            async def end(self) -> None:
+                {code}
+    """
+    running.plugin("ends", ends, "Ends")
+    controller = running.controller()
+    controller.wait_ready("ends")
+    answer = controller.call("ends", "end")
+    assert (answer.status, answer.reason) == (503, "PluginNotReady")
+    until(lambda: controller.status("ends")["restarts"]["count"] == 1)
+    restarts = controller.status("ends")["restarts"]
+    assert (restarts["lastReason"], restarts["lastExitCode"]) == (
+        reason,
+        {"Completed": 0, "Error": 3, "Signal": 139}[reason],
+    )
+    controller.wait_ready("ends")
