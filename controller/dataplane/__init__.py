@@ -1,7 +1,8 @@
 """The data plane: `/app/<plugin>/<action>` from the client's socket to the plugin's and back, before any web framework.
 
-protocol  guard and dispatch, inside uvicorn's protocol class
-exchange  one request: admission, waiting, streaming both ways, deadlines
-upstream  connections to sandboxes, pooled per instance        inprocess  the same for a trusted plugin
-plane     what all exchanges share        limits  bulkheads        target, headers  pure rules
+protocol    guard and dispatch, inside uvicorn's protocol class; ending: how a client's connection ends
+request     a head read once, a body on its way        answer     a head of our making, a body framed anew
+exchange    one request between the two: waiting, streaming, deadlines        admission  whether it may go on
+upstream    the pool of connections to an instance     connection  one of them, over a socket or (inprocess) a pipe
+way         what is kept per plugin     plane  what all share     limits  bulkheads     target, headers  pure rules
 """

@@ -10,7 +10,7 @@ from controller.api.problems import problem_body
 
 if TYPE_CHECKING:
     from controller.dataplane.protocol import DataPlaneProtocol
-    from controller.dataplane.request import Request
+    from controller.dataplane.request import Refusal, Request
 
 
 class Answer:
@@ -71,18 +71,20 @@ class Answer:
         out.clear()
         return True
 
-    def problem(self, reason: str, detail: str, *, retry_after: int | None, allow: str) -> None:
+    def problem(self, refusal: Refusal) -> None:
         """Answer with RFC 9457 instead; nothing may have begun."""
         request = self._request
         self._out.clear()
-        self.status, body = problem_body(reason, detail, request_id=request.request_id.decode("ascii"))
-        lines = [f"content-type: application/problem+json\r\nxcore-reason: {reason}\r\n"]
+        self.status, body = problem_body(
+            refusal.reason, refusal.detail, request_id=request.request_id.decode("ascii")
+        )
+        lines = [f"content-type: application/problem+json\r\nxcore-reason: {refusal.reason}\r\n"]
         if self.status == 401:
             lines.append("www-authenticate: Bearer\r\n")
-        if allow:
-            lines.append(f"allow: {allow}\r\n")
-        if retry_after is not None:
-            lines.append(f"retry-after: {retry_after}\r\n")
+        if refusal.allow:
+            lines.append(f"allow: {refusal.allow}\r\n")
+        if refusal.retry_after is not None:
+            lines.append(f"retry-after: {refusal.retry_after}\r\n")
         lines.append(f"content-length: {len(body)}\r\n")
         head = STATUS_LINE[self.status] + "".join(lines).encode("ascii") + self._ours()
         self.begun = True

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from controller.dataplane.admission import admit, overdue, too_large
 from controller.dataplane.answer import Answer
 from controller.dataplane.plane import DataPlane
+from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
 from xcore.errors import UpstreamError, UpstreamIdentity
 
 if TYPE_CHECKING:
     from controller.dataplane.connection import Connection
     from controller.dataplane.protocol import DataPlaneProtocol
-    from controller.dataplane.request import Request
     from xcore.routes import Target
 
 HOLD_SECONDS = 5.0
@@ -59,45 +60,27 @@ class Exchange:
         self._deadline = self._hold_until = self._redial_at = self._queue_until = _NEVER
         self._upstream: Connection | None = None
         self._target: Target | None = None
-        self._way: Way | None = None
+        self._way: Way = plane.nowhere
         self._policy: Policy
 
     # -- admission ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Decide whether this request may go on, cheapest question first."""
-        plane, request = self._plane, self.request
-        way = plane.ways.get(request.plugin)
-        policy = way.policy(request.action) if way is not None else None
-        if plane.authorized is not None and (policy is None or not policy.public):
-            key = request.key
-            if key is None or not plane.authorized(key):
-                self.fail("Unauthenticated", "a valid key is needed: Authorization: Bearer <key>")
-                return
-        if way is None or policy is None:
-            self.fail("PluginNotFound", f"there is no plugin {request.plugin!r}")
-            return
-        self._way, self._policy = way, policy
-        if self._permitted(policy):
-            self._deadline = self._started + policy.total
-            plane.active.add(self)
-            self._enter(way)
-
-    def _permitted(self, policy: Policy) -> bool:
+        """Take a place at the plugin, or in its queue."""
         request = self.request
-        if policy.methods and request.method not in policy.methods:
-            allowed = b", ".join(sorted(policy.methods)).decode()
-            self.fail("MethodNotAllowed", f"{request.action} answers {allowed}", allow=allowed)
-        elif request.length is not None and request.length > policy.max_body:
-            self._too_large()
-        return not self.done
-
-    def _enter(self, way: Way) -> None:
+        try:
+            way, self._policy = admit(self._plane, request)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        self._way = way
+        self._deadline = self._started + self._policy.total
+        self._plane.active.add(self)
         entered = way.bulkhead.enter(self, limit=way.limit, length=way.queue)
         if entered:
             self.admitted()
         elif entered is None:
-            self.fail("QueueFull", f"{self.request.plugin} has all the requests it can take", retry_after=1)
+            self.fail("QueueFull", f"{request.plugin} has all the requests it can take", retry_after=1)
         else:
             self._queue_until = self._started + way.queue_seconds
 
@@ -112,7 +95,6 @@ class Exchange:
     def dispatch(self) -> None:
         """Send the request to the instance that serves now, or wait for one."""
         way = self._way
-        assert way is not None
         way.held.discard(self)
         self._redial_at = _NEVER
         route, pool = way.route, way.pool
@@ -130,7 +112,7 @@ class Exchange:
         self._hold_until = min(self._hold_until, now + HOLD_SECONDS)
         if not hold or now >= self._hold_until:
             self._not_ready(f"{self.request.plugin} is not ready")
-        elif self._way is not None:
+        else:
             self._way.held.add(self)
 
     def _wait_and_redial(self) -> None:
@@ -139,7 +121,7 @@ class Exchange:
         self._redial_at = self._plane.clock() + REDIAL_SECONDS
 
     def _not_ready(self, detail: str) -> None:
-        route = self._way.route if self._way is not None else None
+        route = self._way.route
         wait = 1.0 if route is None or route.target is not None else route.retry_after
         self.fail("PluginNotReady", detail, retry_after=max(1, round(wait)))
 
@@ -173,7 +155,7 @@ class Exchange:
         request = self.request
         request.size += len(chunk)
         if request.size > self._policy.max_body:
-            self._too_large()
+            self._refuse(too_large(self._policy))
             return
         self._last = self._plane.clock()
         if self._upstream is not None:
@@ -190,9 +172,6 @@ class Exchange:
             self._client.resume_request()  # nothing more comes: hear the client leave
         elif end := request.end():
             self._upstream.transport.write(end)
-
-    def _too_large(self) -> None:
-        self.fail("BodyTooLarge", f"the body is over {self._policy.max_body} bytes")
 
     def upstream_full(self) -> None:
         self._client.pause_request()
@@ -249,17 +228,12 @@ class Exchange:
             self.dispatch()
         elif self._deadline <= now:
             self.fail("DurationExceeded", f"the request took over {self._policy.total:g} s")
-        elif self._upstream is not None:
-            self._check_silence(now)
-
-    def _check_silence(self, now: float) -> None:
-        policy, silent = self._policy, now - self._last
-        if self.answer.begun or not self.request.complete:
-            if silent > policy.idle and not self._client.write_paused:
-                self.fail("IdleTimeout", f"nothing moved for {policy.idle:g} s")
-        elif silent > policy.first_byte and not self._client.write_paused:
-            detail = f"{self.request.plugin} did not begin to answer within {policy.first_byte:g} s"
-            self.fail("FirstByteTimeout", detail)
+        elif (
+            self._upstream is not None and not self._client.write_paused
+        ):  # else it is the client who is slow
+            late = overdue(self._policy, self.request, now - self._last, begun=self.answer.begun)
+            if late is not None:
+                self._refuse(late)
 
     def upstream_lost(self) -> None:
         """The connection broke before the answer was whole."""
@@ -292,8 +266,11 @@ class Exchange:
             self._give_up()
             self._close()
 
-    def fail(self, reason: str, detail: str, *, retry_after: int | None = None, allow: str = "") -> None:
+    def fail(self, reason: str, detail: str, *, retry_after: int | None = None) -> None:
         """Answer with a problem, or, when the answer has begun, cut the connection."""
+        self._refuse(Refusal(reason, detail, retry_after=retry_after))
+
+    def _refuse(self, refusal: Refusal) -> None:
         if self.done:
             return
         self._give_up()
@@ -302,17 +279,16 @@ class Exchange:
         if self.answer.begun:
             self._client.cut()
         else:
-            self.answer.problem(reason, detail, retry_after=retry_after, allow=allow)
+            self.answer.problem(refusal)
         self._close()
 
     def _give_up(self) -> None:
         """Let go of everything held: queue, hold, connection."""
         way = self._way
-        if way is not None:
-            way.held.discard(self)
-            if self._queue_until != _NEVER:
-                way.bulkhead.abandon(self)
-                self._queue_until = _NEVER
+        way.held.discard(self)
+        if self._queue_until != _NEVER:
+            way.bulkhead.abandon(self)
+            self._queue_until = _NEVER
         if self._upstream is not None:
             upstream, self._upstream = self._upstream, None
             upstream.cancel()
@@ -327,8 +303,7 @@ class Exchange:
         self._leave_target()
         plane, way = self._plane, self._way
         plane.active.discard(self)
-        counters = way.counters if way is not None else plane.strangers
-        counters.count(self.answer.status, plane.clock() - self._started)
+        way.counters.count(self.answer.status, plane.clock() - self._started)
         self._client.exchange_done(keep_alive=self.request.keep_alive)
-        if way is not None and self._admitted:
+        if self._admitted:
             way.bulkhead.leave(way.limit)

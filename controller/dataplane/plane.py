@@ -36,9 +36,8 @@ class DataPlane:
         self.routes, self.authorized, self.clock = routes, authorized, clock
         self.active: set[Exchange] = set()
         self.ways: dict[str, Way] = {}
-        self.strangers = (
-            Counters()
-        )  # requests that belong to no plugin: names are the client's, not ours to count by
+        # Of requests that belong to no plugin: their names are the client's, not ours to keep.
+        self.nowhere = Way()
         self.draining = False
         self._pools: dict[Target, Pool] = {}
         self._ids = itertools.count(secrets.randbits(48))
@@ -50,7 +49,7 @@ class DataPlane:
     @property
     def counters(self) -> dict[str, Counters]:
         """By plugin; under the empty name what belongs to none."""
-        return {"": self.strangers, **{name: way.counters for name, way in self.ways.items()}}
+        return {"": self.nowhere.counters, **{name: way.counters for name, way in self.ways.items()}}
 
     @property
     def bulkheads(self) -> dict[str, Bulkhead]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from controller.api.problems import problem_body
 from controller.dataplane import headers as rules
+from controller.dataplane.ending import EndingProtocol
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
@@ -26,10 +27,6 @@ from controller.dataplane.target import PREFIX, parse_target
 MAX_TARGET = 8 * 1024
 MAX_HEAD = 32 * 1024
 MAX_FIELDS = 100
-# How long a client may go on sending before a connection that is to end is cut under it.
-LINGER_SECONDS = 2.0
-# How long an unread answer may hold a connection that is to end.
-STALL_SECONDS = 30.0
 _log = logging.getLogger("xcore.dataplane")
 
 
@@ -42,7 +39,7 @@ def _headers_too_large() -> Refusal:
     return Refusal("HeadersTooLarge", detail)
 
 
-class DataPlaneProtocol(HttpToolsProtocol):
+class DataPlaneProtocol(EndingProtocol):
     """Made by uvicorn for each connection (`http=` setting), with the data plane bound first."""
 
     def __init__(
@@ -53,14 +50,9 @@ class DataPlaneProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._plane = plane
+        super().__init__(plane, config, server_state, app_state, _loop)
         self._exchange: Exchange | None = None
-        self._in_message = False
         self._quiet_bytes = 0  # since the parser last told something
-        self._ignoring = False  # what arrives now belongs to no request we serve
-        self._idle_since = 0.0  # when the last answer to `/app/` was whole; 0 while a request is under way
-        self._end: asyncio.TimerHandle | None = None
         self._dated: object = None
         self._date_lines = b""
         self.forwarded_lines = b""
@@ -90,12 +82,8 @@ class DataPlaneProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
-        self._ignoring = True
         if exchange is not None:
             exchange.abort()
-        self._unset_keepalive_if_required()
-        if self._end is not None:
-            self._end.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -226,34 +214,13 @@ class DataPlaneProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         request_id = self._plane.new_request_id().decode()
         status, body = problem_body(refusal.reason, refusal.detail, request_id=request_id)
-        self._plane.strangers.count(status, 0.0)
+        self._plane.nowhere.counters.count(status, 0.0)
         head = (
             f"content-type: application/problem+json\r\nxcore-reason: {refusal.reason}\r\n"
             f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n"
         )
         self.transport.write(b"".join((STATUS_LINE[status], head.encode(), self.date_lines(), b"\r\n", body)))
         self._hang_up()
-
-    def _hang_up(self) -> None:
-        """End the connection so that what was written arrives.
-
-        Closing while the client still sends resets the connection, and the client may lose the answer: so end our
-        half, and give the client a moment to end its own.
-        """
-        self._ignoring = True
-        if self.transport.is_closing() or self._end is not None:
-            return
-        if self._in_message:
-            self.transport.write_eof()
-            self.flow.resume_reading()
-            self._end = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        self.transport.close()
-        if self.flow.write_paused and self._end is None:
-            self._end = self.loop.call_later(STALL_SECONDS, self.transport.abort)
 
     # -- what an exchange needs of its client -------------------------------------------------------------------
 
@@ -282,40 +249,13 @@ class DataPlaneProtocol(HttpToolsProtocol):
     def resume_request(self) -> None:
         self.flow.resume_reading()
 
-    def cut(self) -> None:
-        """End the connection so that the client can tell the answer is not whole."""
-        self._ignoring = True
-        self.transport.abort()
-
     def exchange_done(self, *, keep_alive: bool) -> None:
         self._exchange = None
         self.server_state.total_requests += 1
         if not keep_alive or self._ignoring:
             self._hang_up()
-            return
-        if self.flow.write_paused:
-            self.flow.pause_reading()  # first it reads what it has asked for
         else:
-            self.flow.resume_reading()
-        self._idle_since = self._plane.clock()
-        if self.timeout_keep_alive_task is None:
-            self._watch_idleness(self.timeout_keep_alive)
-
-    # -- the end of a connection --------------------------------------------------------------------------------
-
-    def _watch_idleness(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close if idle. One timer serves many requests: it looks when the last one ended, and waits the rest."""
-        self.timeout_keep_alive_task = None
-        if self._busy() or self._in_message or self._ignoring:
-            return
-        left = self._idle_since + self.timeout_keep_alive - self._plane.clock()
-        if left > 0:
-            self._watch_idleness(left)
-        else:
-            self._close()
+            self._rest()
 
     def shutdown(self) -> None:
         """Let what is under way be answered, and that be the last."""

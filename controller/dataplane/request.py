@@ -23,11 +23,12 @@ def _is_host(value: bytes) -> bool:
 
 
 class Refusal(Exception):
-    """The guard's verdict."""
+    """A verdict. `retry_after`: seconds; `allow`: the methods there are."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, *, retry_after: int | None = None, allow: str = "") -> None:
         super().__init__(detail)
         self.reason, self.detail = reason, detail
+        self.retry_after, self.allow = retry_after, allow
 
 
 class Request:
