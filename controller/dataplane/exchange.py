@@ -140,10 +140,11 @@ class Exchange:
         self._hold_until = _NEVER
         self._last = self._plane.clock()
         client, request = self._client, self.request
-        if request.expects and not request.size:
-            client.invite()
-        client.resume_request()
-        upstream.transport.write(request.head(self._policy.deadline_line + client.forwarded_lines))
+        if not request.complete:
+            if request.expects and not request.size:
+                client.invite()
+            client.resume_request()
+        upstream.transport.write(request.head(self._policy.deadline_line, client.forwarded_lines))
         if client.write_paused:
             upstream.transport.pause_reading()  # it still has to read an earlier answer
 

@@ -35,12 +35,12 @@ class Request:
     """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin."""
 
     __slots__ = (
+        "_expect",
         "_lines",
         "_waiting",
         "action",
         "chunked",
         "complete",
-        "expects",
         "host",
         "http10",
         "keep_alive",
@@ -63,18 +63,24 @@ class Request:
             raise Refusal("MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
         self._lines, special = rules.to_plugin(headers)
         self._read_host(special.get(b"host"))
-        self._read_framing(special.get(b"content-length"), special.get(b"transfer-encoding"))
+        self.length: int | None = None
+        self.chunked = False
+        if b"content-length" in special or b"transfer-encoding" in special:
+            self._read_framing(special.get(b"content-length"), special.get(b"transfer-encoding"))
         self.request_id = rules.plain_request_id(special.get(b"x-request-id")) or b""
         self.key = rules.bearer(special.get(b"authorization"))
-        self.upgrade = special.get(b"upgrade")
-        expect = special.get(b"expect")
-        self.expects = expect is not None and expect.lower() == b"100-continue" and not self.http10
+        self.upgrade, self._expect = special.get(b"upgrade"), special.get(b"expect")
         self.plugin = self.action = ""
         self.keep_alive = True
         self.complete = not (self.chunked or self.length)
         self.sent = False
         self.size = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes] | None = None
+
+    @property
+    def expects(self) -> bool:
+        """Whether the client waits to be asked for its body (RFC 9110 section 10.1.1)."""
+        return self._expect is not None and self._expect.lower() == b"100-continue" and not self.http10
 
     def _read_host(self, host: bytes | None) -> None:
         if host is None and not self.http10:
@@ -88,7 +94,6 @@ class Request:
             self.target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 
     def _read_framing(self, length: bytes | None, coding: bytes | None) -> None:
-        self.length: int | None = None
         self.chunked = coding is not None
         if coding is not None and (coding.lower() != b"chunked" or length is not None or self.http10):
             raise Refusal(
@@ -101,34 +106,36 @@ class Request:
 
     # -- to the plugin ------------------------------------------------------------------------------------------
 
-    def head(self, ours: bytes) -> bytes:
-        """Give the head to send, with `ours` (whole lines) after the client's fields, and what has come of the body."""
+    def head(self, ours: bytes, origin: bytes) -> bytes:
+        """Give the head to send and what has come of the body; `ours`, `origin`: whole lines to add."""
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"
         elif self.length is not None:
             framing = b"content-length: %d\r\n\r\n" % self.length
         else:
             framing = b"\r\n"
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\n%b%b%b" % (
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\n%b%b%b%b" % (
             self.method,
             self.target,
             self.host,
             b"".join(self._lines),
             self.request_id,
             ours,
+            origin,
             framing,
-            self._body_so_far() if self.complete or self._waiting else b"",
+            self._body_so_far(),
         )
 
     def _body_so_far(self) -> bytes:
-        waiting, self._waiting = self._waiting, []
-        pieces = [self.framed(chunk) for chunk in waiting]
-        if self.complete:
-            pieces.append(self.end())
-        return b"".join(pieces)
+        body = b""
+        if self._waiting is not None:
+            body, self._waiting = b"".join([self.framed(chunk) for chunk in self._waiting]), None
+        return body + self.end() if self.complete else body
 
     def keep(self, chunk: bytes) -> bool:
         """Keep a piece of the body until the plugin can be sent it; False when that is enough for now."""
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(chunk)
         return self.size <= BUFFER
 
