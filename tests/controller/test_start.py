@@ -43,7 +43,10 @@ def test_a_port_in_use_is_named_before_anything_is_started(controller: Controlle
         controller.port = taken.getsockname()[1]
         controller.settings = {"XCORE_RUNTIME": "process"}
         text = refused(controller)
-    assert f"cannot listen on 127.0.0.1:{controller.port} (Address already in use); set XCORE_HOST or XCORE_PORT" in text
+    assert (
+        f"cannot listen on 127.0.0.1:{controller.port} (Address already in use); set XCORE_HOST or XCORE_PORT"
+        in text
+    )
 
 
 def test_a_state_directory_that_cannot_be_written_is_named(controller: Controller) -> None:
@@ -106,13 +109,18 @@ def test_the_admin_key_is_shown_once_and_kept_as_a_hash(controller: Controller) 
     assert key not in controller.log.read_text()
 
 
-def test_what_is_wrong_with_a_folder_is_told_in_its_status_and_disturbs_nobody(controller: Controller) -> None:
+def test_what_is_wrong_with_a_folder_is_told_in_its_status_and_disturbs_nobody(
+    controller: Controller,
+) -> None:
     """Bad YAML, an unknown field, a taken name, a link, a trusted one nobody named: each with its reason."""
     folders = {
         "bad-yaml": ("spec: [", "InvalidSpec"),
         "unknown-field": (_manifest("unknown-field", "  entrypont: main:Hello"), "InvalidSpec"),
         "not-yet": (_manifest("not-yet", "  entrypoint: main:Hello\n  replicas: 3"), "NotSupported"),
-        "trusted": (_manifest("trusted", "  entrypoint: main:Hello\n  isolation: Trusted"), "NotAllowedTrusted"),
+        "trusted": (
+            _manifest("trusted", "  entrypoint: main:Hello\n  isolation: Trusted"),
+            "NotAllowedTrusted",
+        ),
         "twice": (_manifest("hello", "  entrypoint: main:Hello"), "RouteConflict"),
         "linked": (_manifest("linked", "  entrypoint: main:Hello"), "InvalidBundle"),
     }
@@ -142,7 +150,9 @@ def test_sigterm_drains_and_ends_with_0(controller: Controller) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to hide from")
-def test_code_that_the_sandbox_user_cannot_read_is_refused_and_never_run_as_root(controller: Controller) -> None:
+def test_code_that_the_sandbox_user_cannot_read_is_refused_and_never_run_as_root(
+    controller: Controller,
+) -> None:
     controller.settings = {"XCORE_RUNTIME": "process"}
     controller.plugins.parent.chmod(0o700)
     controller.start()
