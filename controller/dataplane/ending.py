@@ -59,14 +59,24 @@ class EndingProtocol(HttpToolsProtocol):
         if self._in_message:
             self.transport.write_eof()
             self.flow.resume_reading()
-            self._end = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+            self._cut_later(STALL_SECONDS)
         else:
             self._close()
 
     def _close(self) -> None:
         self.transport.close()
-        if self.flow.write_paused and self._end is None:
-            self._end = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+        if self._end is None and self.transport.get_write_buffer_size():
+            self._cut_later(STALL_SECONDS)
+
+    def _cut_later(self, seconds: float) -> None:
+        """Give the client `seconds` to read what was written, and a moment after that."""
+        self._end = self.loop.call_later(LINGER_SECONDS, self._cut_or_wait, seconds - LINGER_SECONDS)
+
+    def _cut_or_wait(self, seconds: float) -> None:
+        if seconds > 0 and self.transport.get_write_buffer_size():
+            self._cut_later(seconds)
+        else:
+            self.transport.abort()
 
     def cut(self) -> None:
         """End the connection so that the client can tell the answer is not whole."""

@@ -24,7 +24,6 @@ HOLD_SECONDS = 5.0
 REDIAL_SECONDS = 0.1
 MAX_SENDINGS = 3
 CLIENT_GONE = 499
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _NEVER = float("inf")
 
 
@@ -169,13 +168,13 @@ class Exchange:
         if request.complete or self.done:
             return
         request.complete = True
-        if self._upstream is None:
-            self._client.resume_request()  # nothing more comes: hear the client leave
-        elif end := request.end():
+        self._client.resume_request()  # nothing more comes: hear the client leave
+        if self._upstream is not None and (end := request.end()):
             self._upstream.transport.write(end)
 
     def upstream_full(self) -> None:
-        self._client.pause_request()
+        if not self.request.complete:
+            self._client.pause_request()
 
     def upstream_writable(self) -> None:
         self._last = self._plane.clock()
@@ -220,7 +219,7 @@ class Exchange:
         """Enforce what is due; called about ten times a second."""
         plugin = self.request.plugin
         if self.done:
-            return
+            return  # by what befell another, in this very round
         if self._queue_until <= now:
             self.fail("QueueFull", f"no place at {plugin} became free in time", retry_after=1)
         elif self._hold_until <= now:
@@ -229,9 +228,7 @@ class Exchange:
             self.dispatch()
         elif self._deadline <= now:
             self.fail("DurationExceeded", f"the request took over {self._policy.total:g} s")
-        elif (
-            self._upstream is not None and not self._client.write_paused
-        ):  # else it is the client who is slow
+        elif self._upstream is not None and not self._client.write_paused:
             late = overdue(self._policy, self.request, now - self._last, begun=self.answer.begun)
             if late is not None:
                 self._refuse(late)
@@ -243,18 +240,11 @@ class Exchange:
         self._plane.suspect(request.plugin)
         if self.answer.begun:
             self.fail("UpstreamUnreachable", "the plugin hung up in the middle of its answer")
-        elif (
-            request.method in _SAFE
-            and request.complete
-            and not request.size
-            and self._sendings < MAX_SENDINGS
-        ):
-            request.sent = False
+        elif request.repeatable and self._sendings < MAX_SENDINGS:
             self._wait_and_redial()
         else:
-            self._not_ready(
-                f"{request.plugin} stopped while it had this request; it may or may not have been carried out"
-            )
+            doubt = "it may or may not have been carried out"
+            self._not_ready(f"{request.plugin} stopped while it had this request; {doubt}")
 
     def upstream_invalid(self) -> None:
         self.fail("UpstreamInvalid", "the plugin's answer is not valid HTTP")
@@ -285,10 +275,9 @@ class Exchange:
 
     def _give_up(self) -> None:
         """Let go of everything held: queue, hold, connection."""
-        way = self._way
-        way.held.discard(self)
+        self._way.held.discard(self)
         if self._queue_until != _NEVER:
-            way.bulkhead.abandon(self)
+            self._way.bulkhead.abandon(self)
             self._queue_until = _NEVER
         if self._upstream is not None:
             upstream, self._upstream = self._upstream, None

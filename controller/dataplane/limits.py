@@ -39,6 +39,10 @@ class Bulkhead:
     def leave(self, limit: int) -> None:
         """One that went on is done; the next in the queue takes its place."""
         self.active -= 1
+        self.fill(limit)
+
+    def fill(self, limit: int) -> None:
+        """Let in whom there is a place for; to be called when the limit has grown."""
         if self._admitting or not self._queue:
             return  # one who is admitted may leave at once: the loop below goes on, not deeper
         self._admitting = True

@@ -84,6 +84,7 @@ class DataPlane:
             way = self.ways.setdefault(plugin, Way())
             way.follow(route)
             way.pool = self._pool(route.target) if route.target is not None else None
+            way.bulkhead.fill(way.limit)
         if way is None:
             return
         if route is None:

@@ -12,6 +12,7 @@ from controller.dataplane import headers as rules
 
 SHORT = 262  # a host name and a port
 BUFFER = 64 * 1024
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -138,6 +139,11 @@ class Request:
             self._waiting = []
         self._waiting.append(chunk)
         return self.size <= BUFFER
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent once more: safe (RFC 9110 section 9.2.1), and nothing of it is used up."""
+        return self.method in _SAFE and self.complete and not self.size
 
     def framed(self, chunk: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked else chunk

@@ -72,15 +72,17 @@ async def test_other_plugins_do_not_notice(front):
 
 
 async def test_a_changed_limit_holds_at_once(front):
-    """The number of places follows the manifest without a restart."""
+    """The number of places follows the manifest without a restart, and who waits already profits."""
     upstream = await front.upstream(gated, **places(1, 0))
     upstream.go = asyncio.Semaphore(0)
     (await front.client()).send(request())
     await until(lambda: upstream.journal)
     assert (await front.ask(request())).status == 503
-    front.put(upstream.endpoint, **places(2, 0))
+    front.put(upstream.endpoint, **places(1, 1))
     second = await front.client()
     second.send(request())
+    await until(lambda: front.plane.bulkheads["hello"].waiting == 1)
+    front.put(upstream.endpoint, **places(2, 1))
     await until(lambda: len(upstream.journal) == 2)
     upstream.go.release()
     upstream.go.release()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.dataplane import ending
 from tests.controller.dataplane.support import Front, canned, ok, request
 from tests.support import until
 
@@ -173,6 +174,51 @@ async def test_a_client_that_leaves_cancels_its_plugins_work(front, how, when):
         await upstream.left.wait()
     await until(lambda: not front.plane.active)
     assert front.plane.counters["hello"].by_status == {499: 1}
+
+
+async def test_a_client_that_leaves_when_its_whole_body_is_here_is_noticed_though_its_plugin_reads_nothing(
+    front,
+):
+    """A plugin that does not read does not keep us from hearing that the caller is gone."""
+
+    async def script(visit, upstream):
+        visit.writer.transport.pause_reading()
+        upstream.journal.append(None)
+        await upstream.never.wait()
+
+    upstream = await front.upstream(script)
+    upstream.never = asyncio.Event()
+    client = await front.client()
+    client.send(request("POST", body=b"x" * 450_000))
+    await until(lambda: front.plane.active and next(iter(front.plane.active)).request.complete)
+    client.leave()
+    async with asyncio.timeout(1):
+        await until(lambda: not front.plane.active)
+
+
+async def test_a_large_early_answer_is_not_cut_while_its_client_reads_it(front, monkeypatch):
+    """Lingering for a client that still sends does not cost it an answer it is reading."""
+    monkeypatch.setattr(ending, "LINGER_SECONDS", 0.1)
+    size = 16 * 2**20
+
+    async def script(visit, upstream):
+        await visit.reader.readuntil(b"\r\n\r\n")
+        visit.send(ok(b"x" * size))
+        await visit.reader.read()
+
+    await front.upstream(script)
+    client = await front.client()
+    client.writer.transport.pause_reading()
+    client.send(request("POST", "/app/hello/greet", "Content-Length: 9"))
+    await until(lambda: front.plane.active and next(iter(front.plane.active))._client.write_paused)
+    reading = asyncio.create_task(client.answer())
+    for _ in range(8):
+        client.writer.transport.resume_reading()
+        await asyncio.sleep(0.005)
+        client.writer.transport.pause_reading()
+        await asyncio.sleep(0.1)
+    client.writer.transport.resume_reading()
+    assert len((await reading).body) == size
 
 
 async def test_a_client_that_leaves_while_waiting_leaves_no_place_taken(front):
