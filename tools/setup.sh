@@ -125,7 +125,7 @@ setup_docker() {
 }
 
 start_docker() {
-    forget_containerd
+    forget_the_dead
     mkdir -p "$run_dir"
     say 'starting dockerd'
     # A sandbox outlives the engine's restart; the same setting twice is refused by dockerd.
@@ -146,11 +146,15 @@ start_docker() {
     fail 'dockerd does not start'
 }
 
-# What a killed dockerd left behind makes the next one wait for a containerd that is not there.
-forget_containerd() {
-    left=/var/run/docker/containerd/containerd.pid
-    [ -e "$left" ] || return 0
-    [ "$(cat "/proc/$(cat "$left")/comm" 2>/dev/null)" = containerd ] || rm -f "$left"
+# What a killed dockerd left behind makes the next one wait for a containerd that is not there, or refuse to start
+# because its old id is somebody else's now.
+forget_the_dead() {
+    for name in containerd dockerd; do
+        left=/var/run/docker.pid
+        [ "$name" = dockerd ] || left=/var/run/docker/containerd/containerd.pid
+        [ -e "$left" ] || continue
+        [ "$(cat "/proc/$(cat "$left")/comm" 2>/dev/null)" = "$name" ] || rm -f "$left"
+    done
 }
 
 # alive PID BORN
