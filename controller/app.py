@@ -69,9 +69,10 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings) -> None:
     prepare_state_dir(settings.state_dir)
     listener = listen(settings.host, settings.port)
+    engine = await choose_engine(settings, owner_id(settings.state_dir))
+    # Last of what can fail: a key that was made is also shown.
     given = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
     key, made = open_admin_key(settings.state_dir, given)
-    engine = await choose_engine(settings, owner_id(settings.state_dir))
     parts = compose(settings, engine, key if settings.auth == "key" else None)
     server = _Server(parts, listener)
     banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
@@ -181,10 +182,19 @@ class _QuietServer(uvicorn.Server):
 
 
 def prepare_state_dir(state_dir: Path) -> None:
-    """Make it; others may enter (sandboxes read their code there), what is secret in it is 0600. Raises StorageFull."""
+    """Make it, or check the one that is there; raises StorageFull.
+
+    Others may enter (sandboxes read their code there) but not write: what is secret in it is 0600, and a file that
+    somebody else put there would be believed.
+    """
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        state_dir.chmod(0o711)
+        if not state_dir.exists():
+            state_dir.mkdir(parents=True)
+            state_dir.chmod(0o711)
+        if state_dir.stat().st_mode & 0o002:
+            raise StorageFull(
+                f"others may write to the state directory {state_dir}; set XCORE_STATE_DIR to another"
+            )
         probe = state_dir / ".writable"
         probe.write_bytes(b"")
         probe.unlink()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from integrations.keys import FILE
 from xcore.manager import Manager
 from xcore.routes import RouteTable
+from xcore.xhooks import StatusChanged
 
 SECONDS = 60.0
+LOST = f"remove {FILE} from the state directory and start again"
 _EXAMPLE = ("hello", "greet", '{"name": "Ada"}')
 
 
@@ -29,7 +32,7 @@ class Banner:
         if self._key is not None:
             print(f"admin key (shown once, keep it): {self._key}", flush=True)
         elif self._authenticated:
-            print("authenticate with the admin key shown at the first start, in XCORE_KEY below", flush=True)
+            print(f"the admin key was shown when it was made; lost it? {LOST}", flush=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
                 await self._example_ready(manager, routes)
@@ -37,15 +40,12 @@ class Banner:
 
     @staticmethod
     async def _example_ready(manager: Manager, routes: RouteTable) -> None:
-        changed = asyncio.Event()
-        routes.listen(lambda _: changed.set())
-        while not manager.synced or not any(
-            route.target
-            for route in routes
-            if route.plugin == _EXAMPLE[0] or _EXAMPLE[0] not in manager.names()
-        ):
-            changed.clear()
-            await changed.wait()
+        with manager.bus.subscribe(StatusChanged) as changes:
+            if _has_example(manager, routes):
+                return
+            async for _ in changes:
+                if _has_example(manager, routes):
+                    return
 
     def _curl(self, routes: RouteTable) -> str:
         name, action, body = _EXAMPLE
@@ -55,3 +55,9 @@ class Banner:
         if route is None or route.target is None:
             return f"curl -s{authorization} {self._url}/api/v1/plugins"
         return f"curl -s{authorization} {self._url}/app/{name}/{action} -d '{body}'"
+
+
+def _has_example(manager: Manager, routes: RouteTable) -> bool:
+    """Whether the example can be called, or, where it is not among the plugins, any other."""
+    wanted = _EXAMPLE[0] if _EXAMPLE[0] in manager.names() else None
+    return manager.synced and any(route.target for route in routes if wanted in {None, route.plugin})

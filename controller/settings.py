@@ -261,7 +261,8 @@ def _unknown_keys(written: Mapping[str, Any], lines: Lines, file: str) -> Iterat
 
 
 def _no_setting(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name[:63], known, n=1)
+    bare = {setting.removeprefix(PREFIX): setting for setting in known}
+    close = [bare[match] for match in difflib.get_close_matches(name.removeprefix(PREFIX)[:63], bare, n=1)]
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
     return f"is not a setting; {hint}"
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcore.errors import InvalidBundle, Problem, StorageFull
+from xcore.errors import InvalidBundle, StorageFull
 from xcore.manifest import Manifest
 
 MAX_FILES = 1_000
@@ -48,6 +48,7 @@ class Snapshots:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._known: set[str] = set()
 
     def take(self, folder: Path) -> tuple[str, Path]:
         """Copy the folder; returns (digest, path). Raises InvalidBundle, StorageFull.
@@ -82,12 +83,28 @@ class Snapshots:
 
     def _keep(self, staging: Path, digest: str) -> Path:
         kept = self.path(digest)
-        if kept.exists():
+        if kept.exists() and self._sound(digest):
             os.utime(kept)  # wanted again: not to be collected now
         else:
+            shutil.rmtree(kept, ignore_errors=True)
             staging.chmod(0o755)
             staging.rename(kept)
+            self._known.add(digest)
         return kept
+
+    def _sound(self, digest: str) -> bool:
+        """Look once at what an earlier process left: a power cut may have emptied files under a good name."""
+        if digest not in self._known:
+            staging = self._stage()
+            try:
+                if _copy(self.path(digest), survey(self.path(digest)), staging) != digest:
+                    return False
+            except (_Changed, OSError, InvalidBundle):
+                return False
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+            self._known.add(digest)
+        return True
 
     def collect(self, used: frozenset[str]) -> list[str]:
         """Remove snapshots that nothing uses, and staging left by a crash. Returns the digests that went.
@@ -183,7 +200,7 @@ def _read(folder: Path, entry: Entry) -> bytes:
 
 
 def _refused(path: str, what: str) -> InvalidBundle:
-    return InvalidBundle(f"{path} {what}", [Problem(path, what)])
+    return InvalidBundle(f"{path} {what}")
 
 
 def _storage(error: OSError, folder: Path) -> Exception:

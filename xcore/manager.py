@@ -65,6 +65,7 @@ class Manager:
         self._runtime, self._records, self._snapshots, self._trusted = runtime, records, snapshots, trusted
         self._changed = asyncio.Event()
         self._mirror = Mirror(runtime, records, self._clock, self.routes, self.bus, self._changed)
+        self.routes.on_impostor = self._mirror.impostor
         runtime.attach(drain=self.routes.drain, exited=self._mirror.exited)
         self._entries: dict[str, Entry] = {}
         self._misfits: dict[str, dict[str, Any]] = {}  # the status of folders without a plugin of their own
@@ -295,6 +296,8 @@ class Manager:
 
     def _entry(self, name: str) -> Entry:
         entry = self._entries.get(name)
-        if entry is None:
-            raise PluginNotFound(f"there is no plugin {name!r}")
-        return entry
+        if entry is not None:
+            return entry
+        if name in self._misfits:
+            raise Conflict(f"the folder {name} is refused: there is nothing to act on; its status says why")
+        raise PluginNotFound(f"there is no plugin {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +13,12 @@ from xcore.describe import describe
 from xcore.entry import Entry
 from xcore.errors import StorageFull, UpstreamError
 from xcore.records import Record, Records
-from xcore.routes import Route, RouteTable
+from xcore.routes import HOLD_SECONDS, Route, RouteTable
 from xcore.runtimes.seams import Observed, Runtime
 from xcore.status import Facts, build
 from xcore.workload import Exit, Instance
-from xcore.xhooks import HookBus, InstanceExited, StatusChanged
+from xcore.xhooks import HookBus, ImpostorFound, InstanceExited, StatusChanged
 
-HOLD_SECONDS = 5.0
 DESCRIPTION_LIMIT = 1024 * 1024
 _log = logging.getLogger("xcore.manager")
 
@@ -36,11 +36,11 @@ class Mirror:
 
     def refresh(self, entry: Entry) -> None:
         observed = self.runtime.observed(entry.name)
+        before, entry.status = entry.status, self.status(entry)
         if observed is not None:
-            self._route(entry, observed)
+            self._route(entry, observed, entry.status)
             self._note(entry, observed)
             self._ask(entry, observed.serving)
-        before, entry.status = entry.status, self.status(entry)
         if before != entry.status:
             self.bus.emit(StatusChanged(plugin=entry.name, before=before, after=entry.status))
         self.changed.set()
@@ -54,6 +54,11 @@ class Mirror:
                 plugin=plugin, instance=instance.id[:12], reason=reason, exit_code=code, message=ended.message
             )
         )
+
+    def impostor(self, plugin: str, detail: str) -> None:
+        """Take note that somebody else answered where a sandbox should: for the audit."""
+        _log.warning("%s: %s", plugin, detail)
+        self.bus.emit(ImpostorFound(plugin=plugin, detail=detail))
 
     def status(self, entry: Entry) -> dict[str, Any]:
         observed = self.runtime.observed(entry.name)
@@ -70,7 +75,7 @@ class Mirror:
         )
         return build(facts, self.clock.time(), entry.status)
 
-    def _route(self, entry: Entry, observed: Observed) -> None:
+    def _route(self, entry: Entry, observed: Observed, status: Mapping[str, Any]) -> None:
         if entry.workload is None:
             return
         serving = None if entry.suspended else observed.serving
@@ -80,6 +85,7 @@ class Mirror:
             plugin=entry.name,
             manifest=entry.workload.manifest,
             target=target,
+            reason="" if target else next(c["reason"] for c in status["conditions"] if c["type"] == "Ready"),
             hold=not entry.suspended and expected is not None and expected <= HOLD_SECONDS,
             retry_after=max(1.0, expected if expected is not None else 30.0),
         )

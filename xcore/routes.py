@@ -17,6 +17,10 @@ from xcore.manifest import Manifest
 SWITCH_SECONDS = 1.0  # what a route may take to name another instance, however little time requests are given
 
 
+# How long a request waits for an instance that is expected.
+HOLD_SECONDS = 5.0
+
+
 @dataclass(eq=False, slots=True)
 class Target:
     """One instance as requests see it. `inflight`: requests sent to it whose answer is not complete."""
@@ -56,9 +60,13 @@ class RouteTable:
     """Plugin name → Route, with a hint back: `on_suspect(name)` is called when an upstream did not behave."""
 
     def __init__(
-        self, on_suspect: Callable[[str], None] = lambda _: None, *, clock: Clock | None = None
+        self,
+        on_suspect: Callable[[str], None] = lambda _: None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self.on_suspect = on_suspect
+        self.on_impostor: Callable[[str, str], None] = lambda _plugin, _detail: None
         self._clock = clock or SystemClock()
         self._routes: dict[str, Route] = {}
         self._targets: dict[str, Target] = {}

@@ -68,9 +68,15 @@ def _conditions(facts: Facts, now: float) -> dict[str, Condition]:
         conditions["ImageVerified"] = _image(facts.observed)
         conditions["NetworkIsolated"] = facts.isolated
         conditions["Progressing"] = _progressing(facts, facts.observed, now)
-        conditions["Active"] = ("False", "Suspended", "") if facts.suspended else ("True", "Serving", "")
+        conditions["Active"] = _active(facts, facts.observed)
     conditions["Ready"] = _ready(facts)
     return conditions
+
+
+def _active(facts: Facts, observed: Observed) -> Condition:
+    if facts.suspended:
+        return "False", "Suspended", ""
+    return ("True", "Serving", "") if observed.serving else ("False", "Idle", "nothing serves now")
 
 
 def _accepted(facts: Facts) -> Condition:
@@ -108,7 +114,13 @@ def _progressing(facts: Facts, observed: Observed, now: float) -> Condition:
         return "False", "RolledBack", f"StartupFailed: {observed.broken}"
     if observed.settled:
         return "True", "NewRevisionAvailable", ""
-    wanted = observed.wanted
+    wanted, served = observed.wanted, observed.fallback
+    if wanted and served and wanted.revision == served.revision:
+        return (
+            "True",
+            "NewRevisionAvailable",
+            "",
+        )  # rolled out long ago; that it crashed since is Ready's to tell
     if wanted and now - observed.wanted_at > wanted.manifest.spec.update.progress_deadline_seconds:
         return "False", "ProgressDeadlineExceeded", ""
     return "Unknown", "RollingOut", ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
 from xcore.errors import StorageFull
+
+_log = logging.getLogger("xcore.store")
 
 
 class Store(Protocol):
@@ -32,6 +35,7 @@ class FileStore:
             return None
         except ValueError:
             # Never written by us: rename is atomic. What cannot be read is treated as not there, and kept aside.
+            _log.error("%s/%s.json in the state directory cannot be read; it is set aside", kind, name)
             self._path(kind, name).rename(self._path(kind, f"{name}.unreadable"))
             return None
         return document if isinstance(document, dict) else None

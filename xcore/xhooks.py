@@ -72,6 +72,13 @@ class InstanceExited(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImpostorFound(Event):
+    """Something else than the sandbox was at its socket; nothing was sent there."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRemoved(Event):
     """Nothing of this name is wanted any more."""
 

@@ -14,13 +14,13 @@ from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
 from xcore.errors import UpstreamError, UpstreamIdentity
+from xcore.routes import HOLD_SECONDS
 
 if TYPE_CHECKING:
     from controller.dataplane.connection import Connection
     from controller.dataplane.protocol import DataPlaneProtocol
     from xcore.routes import Target
 
-HOLD_SECONDS = 5.0
 REDIAL_SECONDS = 0.1
 MAX_SENDINGS = 3
 CLIENT_GONE = 499
@@ -110,7 +110,9 @@ class Exchange:
         now = self._plane.clock()
         self._hold_until = min(self._hold_until, now + HOLD_SECONDS)
         if not hold or now >= self._hold_until:
-            self._not_ready(f"{self.request.plugin} is not ready")
+            route = self._way.route
+            why = f" ({route.reason})" if route is not None and route.reason else ""
+            self._not_ready(f"{self.request.plugin} is not ready{why}")
         else:
             self._way.held.add(self)
 
@@ -128,6 +130,7 @@ class Exchange:
         """No connection to the instance could be made; not a byte of the request was sent."""
         self._plane.suspect(self.request.plugin)
         if isinstance(error, UpstreamIdentity):
+            self._plane.routes.on_impostor(self.request.plugin, error.detail)
             self.fail(error.reason, error.detail)
         else:
             self._wait_and_redial()

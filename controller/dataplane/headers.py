@@ -56,7 +56,7 @@ _NOT_TO_CLIENTS = HOP_BY_HOP | {
 _NAMING_NONE = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _OURS = (b"x-forwarded-", b"xcore-", b"x-accel-")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_MAX_CREDENTIAL = 512
+_MAX_CREDENTIAL = len("Bearer ") + 512
 
 
 def to_plugin(headers: Headers) -> tuple[list[bytes], dict[bytes, bytes]]:

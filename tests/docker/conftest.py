@@ -41,6 +41,13 @@ class Engine:
         every = [] if running else ["-a"]
         return self.run("ps", "-q", "--no-trunc", *every, *filters).split()
 
+    def remove_volumes(self) -> None:
+        """What a container that was removed without `-v` left."""
+        if (self.state / "store/index/owner.json").exists():
+            label = f"label=dev.xcore.owner={self.owner}"
+            for volume in self.run("volume", "ls", "-q", "--filter", label).split():
+                self.run("volume", "rm", "-f", volume)
+
     def inspect(self, container: str) -> Any:
         return json.loads(self.run("inspect", container))[0]
 
@@ -103,6 +110,7 @@ def running() -> Iterator[Running]:
                 controller.stop()
         if (root / "state/store/index/owner.json").exists() and (left := made.engine.containers()):
             made.engine.run("rm", "-fv", *left)
+        made.engine.remove_volumes()
         for controller in made.started[-1:]:
             print(controller.log.read_text()[-6000:])
         shutil.rmtree(root)

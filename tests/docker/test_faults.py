@@ -237,3 +237,34 @@ def test_how_it_ended_is_recorded_exactly(running: Running, code: str, reason: s
         {"Completed": 0, "Error": 3, "Signal": 139}[reason],
     )
     controller.wait_ready("ends")
+
+
+def test_plugins_that_stop_slowly_hold_up_nobody_else(running: Running) -> None:
+    """Eight of them take their whole grace; a ninth that crashes is back as quickly as ever."""
+    slow = """
+        import asyncio
+        from xcore.plugin import Plugin, action
+
+        class Slow(Plugin):
+            async def shutdown(self) -> None:
+                await asyncio.sleep(300)
+    """
+    for number in range(8):
+        running.plugin(f"slow-{number}", slow, "Slow", terminationGracePeriodSeconds=20)
+    running.plugin("echo", ECHO, "Echo")
+    controller = running.controller()
+    for number in range(8):
+        controller.wait_ready(f"slow-{number}")
+    controller.wait_ready("echo")
+    for number in range(8):
+        assert controller.request("POST", f"/api/v1/plugins/slow-{number}/suspend").status == 202
+    os.kill(running.engine.pid("echo"), signal.SIGKILL)
+    until(lambda: controller.status("echo")["restarts"]["count"] == 1, 5)
+    until(lambda: controller.call("echo", "echo", {"text": "x"}).status == 200, 5)
+    assert running.engine.containers("slow-0", running=True)
+    for number in range(8):
+        os.kill(running.engine.pid(f"slow-{number}"), signal.SIGKILL)
+    until(lambda: [running.engine.containers(f"slow-{n}") for n in range(8)] == [[]] * 8)
+    # The events are still heard.
+    os.kill(running.engine.pid("echo"), signal.SIGKILL)
+    until(lambda: controller.status("echo")["restarts"]["count"] == 2, 5)

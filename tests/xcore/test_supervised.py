@@ -142,12 +142,6 @@ async def test_a_followed_log_goes_on_until_the_instance_ends():
         assert reading.done()
 
 
-def test_more_than_one_replica_is_refused():
-    runtime = Supervised(FakeEngine(FakeClock()))
-    assert [p.field for p in runtime.check(make_workload(replicas=2).manifest)] == ["spec.replicas"]
-    assert runtime.check(make_workload().manifest) == []
-
-
 async def test_changes_are_told_by_name_once_each():
     async with world() as w:
         watching = w.runtime.watch()

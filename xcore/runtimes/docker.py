@@ -28,6 +28,7 @@ from xcore.runtimes import envelope, procfs
 from xcore.runtimes.dockerlog import read_log
 from xcore.runtimes.dockersocket import socket_endpoint
 from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
+from xcore.runtimes.dockersweep import end_what_is_left, sweep_volumes
 from xcore.runtimes.envelope import Identity
 from xcore.runtimes.threaded import follow
 from xcore.workload import Instance, LogLine, Workload
@@ -38,7 +39,6 @@ T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
 THREADS = 8
-YOUNG_SECONDS = 5.0
 UIDS = range(100_000, 165_536)
 UIDS_REMAPPED = range(10_000, 60_000)  # under userns-remap or rootless, higher ones do not exist
 _GONE = frozenset({404, 409})
@@ -50,10 +50,8 @@ class DockerEngine:
     def __init__(
         self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST
     ) -> None:
-        self._image = image
-        self._owner, self._seccomp = owner, seccomp
+        self._owner, self._image, self._seccomp, self._host = owner, image, seccomp, host
         self._sockets = None if os.geteuid() == 0 else state_dir / "run"
-        self._host = host
         self._client = functools.cache(self._connect)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._outages = Outages()
@@ -80,7 +78,7 @@ class DockerEngine:
         if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
             raise RuntimeUnavailable("this engine has no seccomp, so nothing can be isolated on it")
         await self.require_image()
-        await self._call(self._tidy)
+        await self._call(self._sweep_volumes)
 
     async def require_image(self) -> None:
         try:
@@ -107,7 +105,24 @@ class DockerEngine:
             self._reserved.discard(uid)
 
     async def stop(self, instance: Instance, *, grace: float) -> None:
-        await self._call(self._stop, instance.id, grace)
+        """Ask, wait, insist. Waiting holds no thread: a slow end of one plugin is no other plugin's affair."""
+        if not await self._call(self._signal, instance.id, "SIGTERM"):
+            return
+        if not await self._ended(instance.id, grace):
+            await self._call(self._signal, instance.id, "SIGKILL")
+            if not await self._ended(instance.id, CALL_SECONDS):
+                raise RuntimeUnavailable("the engine does not end a container that was killed")
+        await self._call(end_what_is_left, instance.id)
+
+    async def _ended(self, container: str, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        delay = 0.02
+        while await self._call(self._lives, container):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 0.25)
+        return True
 
     async def remove(self, instance: Instance) -> None:
         await self._call(self._remove, instance.id)
@@ -126,7 +141,7 @@ class DockerEngine:
             if event["Action"] == "oom":
                 self._out_of_memory.add(event["Actor"]["ID"])
             if event["Action"] == "destroy":
-                await self._call(self._tidy)
+                await self._call(self._sweep_volumes)
             yield attributes.get(envelope.PLUGIN, "")
         self._outages.lost()
         raise RuntimeUnavailable("the engine closed its event stream")
@@ -173,15 +188,24 @@ class DockerEngine:
         directory.chmod(0o770)
         return str(directory)
 
-    def _stop(self, container: str, grace: float) -> None:
+    def _signal(self, container: str, signal: str) -> bool:
+        """Send it; False when there is nothing left to hear it."""
         client = self._client()
         try:
             if client.inspect_container(container)["State"]["Paused"]:
                 client.unpause(container)
-            client.stop(container, timeout=max(1, round(grace)))
+            client.kill(container, signal)
+        except APIError as error:
+            if error.status_code not in _GONE:
+                raise
+            return False
+        return True
+
+    def _lives(self, container: str) -> bool:
+        try:
+            return bool(self._client().inspect_container(container)["State"]["Running"])
         except NotFound:
-            return
-        _end_what_is_left(container)
+            return False
 
     def _remove(self, container: str) -> None:
         try:
@@ -196,13 +220,8 @@ class DockerEngine:
             directory = next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _tidy(self) -> None:
-        """Remove socket volumes whose container somebody else removed; a young one may just be getting its container."""
-        client = self._client()
-        filters = {"dangling": True, "label": [f"{envelope.OWNER}={self._owner}"]}
-        for volume in client.volumes(filters=filters)["Volumes"] or ():
-            if time.time() - parse_time(volume["CreatedAt"]) > YOUNG_SECONDS:
-                client.remove_volume(volume["Name"], force=True)
+    def _sweep_volumes(self) -> None:
+        sweep_volumes(self._client(), f"{envelope.OWNER}={self._owner}")
 
     def _list(self, labels: Sequence[str]) -> Sequence[Instance]:
         instances = []
@@ -217,7 +236,9 @@ class DockerEngine:
     def _instance(self, found: dict[str, Any]) -> Instance:
         container, labels, state = found["Id"], found["Config"]["Labels"], found["State"]
         source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == envelope.SOCKET_DIR), None)
-        out_of_memory = bool(state.get("OOMKilled")) or container in self._out_of_memory
+        # An event can be missed; the kernel's own count of a living container cannot.
+        missed = state["Running"] and procfs.oom_kills(state["Pid"]) > 0
+        out_of_memory = bool(state.get("OOMKilled")) or container in self._out_of_memory or missed
         return Instance(
             id=container,
             plugin=labels[envelope.PLUGIN],
@@ -270,14 +291,9 @@ class DockerEngine:
 
     def _away(self, error: Exception) -> RuntimeUnavailable:
         self._outages.lost()
-        return RuntimeUnavailable(f"the Docker engine does not answer ({type(error).__name__})")
-
-
-def _end_what_is_left(container: str) -> None:
-    """A stopped container may live on: a traced PID 1 can make the engine believe in its end."""
-    for pid in procfs.pids():
-        if procfs.in_cgroup(pid, container):
-            procfs.kill(pid, lambda pid: procfs.in_cgroup(pid, container))
+        return RuntimeUnavailable(
+            f"the Docker engine at {self._host} does not answer ({type(error).__name__}); start it, or set XCORE_DOCKER_HOST"
+        )
 
 
 def _short(explanation: object) -> str:

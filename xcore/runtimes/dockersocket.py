@@ -25,7 +25,9 @@ def _open_inside(container: str, pid: int) -> int:
         raise FileNotFoundError(2, "the sandbox has ended")
     directory = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in envelope.SOCKET_DIR.strip("/").split("/"):
-        below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-        os.close(directory)
+        try:
+            below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        finally:
+            os.close(directory)
         directory = below
     return directory

@@ -45,6 +45,25 @@ def in_cgroup(pid: int, name: str) -> bool:
         return False
 
 
+def oom_kills(pid: int) -> int:
+    """Count the memory kills in the control group of a process; 0 where that cannot be known."""
+    try:
+        counts = dict(line.split(" ", 1) for line in _memory_events(pid).read_text("ascii").splitlines())
+        return int(counts.get("oom_kill", "0"))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _memory_events(pid: int) -> Path:
+    """Find the file that counts: memory.oom_control (cgroup v1) or memory.events (v2), see cgroups(7)."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace").splitlines()
+    groups = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+    old = next((path for controllers, path in groups.items() if "memory" in controllers.split(",")), None)
+    if old is not None:
+        return Path(f"/sys/fs/cgroup/memory{old}/memory.oom_control")
+    return Path(f"/sys/fs/cgroup{groups['']}/memory.events")
+
+
 def was_started_with(pid: int, text: bytes) -> bool:
     """Tell whether the environment it was started with holds this text."""
     try:

@@ -58,10 +58,7 @@ class Supervised:
         self._watching = asyncio.create_task(self._follow())
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
-        problems = list(self.engine.check(manifest))
-        if manifest.spec.replicas != 1:
-            problems.append(Problem("spec.replicas", "only 1 on this runtime"))
-        return problems
+        return self.engine.check(manifest)
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
         return self.engine.isolates(workload)
@@ -195,7 +192,7 @@ class Supervised:
                 async for plugin in self.engine.watch():
                     cut = False
                     self.poke(plugin)
-            except RuntimeUnavailable as error:
+            except XcoreError as error:
                 if not cut:
                     _log.warning("events of the engine are cut off: %s", error.detail)
                 cut = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -143,6 +144,19 @@ async def test_a_chunked_body_over_the_limit_is_413(front):
     assert (answer.status, problem(answer)["reason"]) == (413, "BodyTooLarge")
     assert await client.rest() == b""
     assert not upstream.journal
+
+
+async def test_a_refusal_is_there_for_a_client_that_looks_only_after_it_has_sent_more(front):
+    """The connection is not reset under an answer that has not been read yet."""
+    await front.upstream(actions=[{"name": "greet", "maxBodyBytes": 1000}])
+    with socket.create_connection(("127.0.0.1", front.port)) as client:
+        client.sendall(request("POST", "/app/hello/greet", "Content-Length: 5000000"))
+        await until(lambda: front.plane.counters["hello"].by_status)
+        for _ in range(5):
+            client.sendall(b"x" * 10_000)
+            await asyncio.sleep(0.02)
+        client.settimeout(5)
+        assert client.recv(1000).startswith(b"HTTP/1.1 413")
 
 
 async def test_11_mb_in_chunks_are_413_by_default(front):
