@@ -224,8 +224,8 @@ class Manager:
 
     # -- commands -----------------------------------------------------------------------------------------------
 
-    def restart(self, name: str) -> int:
-        """Replace the instance by a new one without a gap; returns the generation to wait for."""
+    def restart(self, name: str) -> None:
+        """Replace the instance by a new one without a gap."""
         entry = self._entry(name)
         if entry.suspended:
             raise Conflict(f"{name} is suspended; resume it instead")
@@ -236,7 +236,6 @@ class Manager:
         entry.workload = replace(entry.workload, generation=generation)
         self._runtime.restart(name, entry.workload)
         self._mirror.refresh(entry)
-        return generation
 
     def suspend(self, name: str) -> None:
         """Stop it and keep it stopped, also over restarts of the controller."""
@@ -261,8 +260,7 @@ class Manager:
 
     def get(self, name: str) -> dict[str, Any]:
         """Give one Plugin resource: what was declared and its status; raises PluginNotFound."""
-        entry = self._entries.get(name)
-        if entry is None and name in self._misfits:
+        if name in self._misfits and name not in self._entries:
             return resource(name, None, self._misfits[name])
         entry = self._entry(name)
         return resource(name, entry.manifest, self._mirror.status(entry))
@@ -274,10 +272,9 @@ class Manager:
         """Wait until what serves is what is wanted; False when that is given up, or not so within `seconds`."""
         until = self._clock.time() + seconds
         while True:
-            self._entry(name)
-            observed = self._runtime.observed(name)
-            if observed is not None and (observed.settled or observed.given_up):
-                return observed.settled
+            suspended, observed = self._entry(name).suspended, self._runtime.observed(name)
+            if suspended or (observed is not None and (observed.settled or observed.given_up)):
+                return observed is not None and observed.settled
             self._changed.clear()
             if not await self._clock.wait(self._changed, until - self._clock.time()):
                 return False

@@ -58,7 +58,7 @@ def test_a_state_directory_that_cannot_be_written_is_named(controller: Controlle
 
 def test_docker_named_outright_is_refused_where_no_engine_answers(controller: Controller) -> None:
     controller.settings = {"XCORE_RUNTIME": "docker", **NO_ENGINE}
-    assert "the Docker engine does not answer" in refused(controller)
+    assert "the Docker engine at unix:///nonexistent/docker.sock does not answer" in refused(controller)
 
 
 def test_auto_off_loopback_is_refused_where_no_engine_answers(controller: Controller) -> None:
