@@ -314,6 +314,22 @@ async def test_a_folder_that_is_no_plugin_at_all_is_shown_with_its_error(site):
 # -- commands -----------------------------------------------------------------------------------------------------
 
 
+async def test_a_restart_is_a_new_generation_of_the_same_revision(site):
+    site.write()
+    async with site.controller():
+        await site.sync()
+        before = await site.ready()
+        site.manager.restart("hello")
+        assert not site.manager._runtime.observed("hello").settled
+        waiting = asyncio.create_task(site.manager.wait_ready("hello", 60))
+        await site.clock.until(waiting.done)
+        assert waiting.result() is True
+        await site.clock.advance(5)
+        [after] = site.alive()
+        assert (after.generation, after.revision) == (2, before.revision)
+        assert site.status()["observedGeneration"] == 2
+
+
 async def test_waiting_ends_when_it_is_ready_given_up_gone_or_too_late(site):
     folder = site.write()
     site.behaves().ready_after = 5.0
