@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
 
-if TYPE_CHECKING:
-    from controller.dataplane.plane import DataPlane
 
-
-def admit(plane: DataPlane, request: Request) -> tuple[Way, Policy]:
-    """Give the way to the plugin and what holds for the action; raises Refusal.
-
-    Without a key nobody learns which plugins there are.
-    """
-    way = plane.ways.get(request.plugin)
-    policy = way.policy(request.action) if way is not None else None
-    if plane.authorized is not None and (policy is None or not policy.public):
+def admit(request: Request, way: Way, authorized: Callable[[bytes], bool] | None) -> Policy:
+    """Give what holds for the action; raises Refusal. Without a key nobody learns which plugins there are."""
+    policy = way.policy(request.action) if way.route is not None else None
+    if authorized is not None and (policy is None or not policy.public):
         key = request.key
-        if key is None or not plane.authorized(key):
+        if key is None or not authorized(key):
             raise Refusal("Unauthenticated", "a valid key is needed: Authorization: Bearer <key>")
-    if way is None or policy is None:
+    if policy is None:
         raise Refusal("PluginNotFound", f"there is no plugin {request.plugin!r}")
     if policy.methods and request.method not in policy.methods:
         allowed = b", ".join(sorted(policy.methods)).decode()
         raise Refusal("MethodNotAllowed", f"{request.action} answers {allowed}", allow=allowed)
     if request.length is not None and request.length > policy.max_body:
         raise too_large(policy)
-    return way, policy
+    return policy
 
 
 def too_large(policy: Policy) -> Refusal:

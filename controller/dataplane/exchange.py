@@ -66,15 +66,15 @@ class Exchange:
 
     def begin(self) -> None:
         """Take a place at the plugin, or in its queue."""
-        request = self.request
+        request, plane = self.request, self._plane
+        way = self._way = plane.ways.get(request.plugin, plane.nowhere)
         try:
-            way, self._policy = admit(self._plane, request)
+            self._policy = admit(request, way, plane.authorized)
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        self._way = way
         self._deadline = self._started + self._policy.total
-        self._plane.active.add(self)
+        plane.active.add(self)
         entered = way.bulkhead.enter(self, limit=way.limit, length=way.queue)
         if entered:
             self.admitted()
@@ -211,10 +211,6 @@ class Exchange:
         self._last = self._plane.clock()
         if self._upstream is not None:
             self._upstream.transport.resume_reading()
-
-    def last_answer(self) -> None:
-        """The connection is to end with this answer."""
-        self.request.keep_alive = False
 
     # -- what can go wrong --------------------------------------------------------------------------------------
 

@@ -180,8 +180,9 @@ class DataPlaneProtocol(EndingProtocol):
             self._last_answer()
 
     def _last_answer(self) -> None:
+        """Let the connection end with the answer that is under way."""
         if self._exchange is not None:
-            self._exchange.last_answer()
+            self._exchange.request.keep_alive = False
         elif self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -203,7 +204,7 @@ class DataPlaneProtocol(EndingProtocol):
         """Tell the client why, unless an answer to it has begun, and hang up."""
         self._ignoring = True
         if self._exchange is not None:
-            self._exchange.last_answer()
+            self._last_answer()
             self._exchange.fail(refusal.reason, refusal.detail)
             return
         if self._busy():
@@ -260,6 +261,6 @@ class DataPlaneProtocol(EndingProtocol):
     def shutdown(self) -> None:
         """Let what is under way be answered, and that be the last."""
         if self._exchange is not None:
-            self._exchange.last_answer()
+            self._last_answer()
         elif self._end is None:
             super().shutdown()

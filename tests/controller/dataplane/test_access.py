@@ -98,6 +98,15 @@ async def test_names_of_strangers_are_not_kept(locked):
     assert not locked.plane.ways
 
 
+async def test_refusals_are_counted_where_they_belong(locked):
+    """What a known plugin's callers were refused stands beside what they were answered."""
+    await locked.upstream(actions=[{"name": "greet", "methods": ["POST"]}])
+    await locked.ask(request())
+    await locked.ask(request("GET", "/app/hello/greet", KEY))
+    await locked.ask(request("POST", "/app/hello/greet", KEY))
+    assert locked.plane.counters["hello"].by_status == {401: 1, 405: 1, 200: 1}
+
+
 async def test_a_method_the_manifest_does_not_list_is_405(front):
     """The answer names those it does."""
     upstream = await front.upstream(actions=[{"name": "greet", "methods": ["POST", "GET"]}])
