@@ -239,25 +239,32 @@ class Front:
     async def __aenter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port = self._listener.getsockname()[1]
+        self.config.load()
         self.server = uvicorn.Server(self.config)
-        self.server.capture_signals = contextlib.nullcontext
-        self._serving = asyncio.create_task(self.server.serve(sockets=[self._listener]))
-        await until(lambda: self.server.started)
+        self.server.lifespan = self.config.lifespan_class(self.config)
+        await self.server.startup(sockets=[self._listener])
+        await self.server.on_tick(0)
         self.plane.start()
         return self
 
     async def __aexit__(self, *exc):
         for client in self._clients:
             client.leave()
-        await self.shut_down()
+        for server in self.server.servers:
+            server.close()
+        while self.connections:
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
         self.plane.close()
         await self._stack.aclose()
         if exc == (None, None, None):
             self.assert_nothing_left()
 
     async def shut_down(self):
+        """Leave as the controller does."""
         self.plane.draining = self.server.should_exit = True
-        await self._serving
+        await self.server.shutdown(sockets=[self._listener])
 
     def assert_nothing_left(self):
         assert not self.plane.active

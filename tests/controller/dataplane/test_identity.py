@@ -108,10 +108,10 @@ async def both(front):
         date_header=False,
         timeout_keep_alive=90,
     )
+    config.load()
     server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext
-    serving = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
 
     def swap(where):
         if where == "here":
@@ -122,8 +122,8 @@ async def both(front):
     try:
         yield swap
     finally:
-        server.should_exit = True
-        await serving
+        for listener in server.servers:
+            listener.close()
         await host.stop()
         place._directory.cleanup()
 

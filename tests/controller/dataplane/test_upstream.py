@@ -14,6 +14,7 @@ from tests.support import until
 GOOD = ok(b"good")
 BAD = {
     "two answers": ok(b"one") + ok(b"two"),
+    "two answers without body": b"HTTP/1.1 204 No Content\r\n\r\n" * 2,
     "leftover bytes": ok(b"one") + b"leftover",
     "leftover newline": ok(b"one") + b"\r\nx",
     "more than its length": b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcdef",
@@ -168,6 +169,26 @@ async def test_a_connection_that_is_to_close_is_not_reused(front):
     client = await front.client()
     for _ in range(2):
         assert not (await client.ask(request())).all("connection")
+    assert len(upstream.visits) == 2
+
+
+async def test_a_connection_with_an_unread_body_in_it_is_not_reused(front):
+    """An answer given before the body was read leaves the rest of it to nobody else's request."""
+
+    async def hasty(visit, upstream):
+        visit.writer.transport.pause_reading()
+        await until(lambda: next(iter(front.plane.active)).request.sent)
+        unsent.append(next(iter(front.plane.active))._upstream.transport.get_write_buffer_size())
+        visit.send(ok(b"hasty"))
+        await asyncio.Event().wait()
+
+    unsent = []
+    upstream = await front.upstream(hasty)
+    client = await front.client()
+    assert (await client.ask(request("POST", body=b"x" * 240_000))).body == b"hasty"
+    assert unsent[0] > 0
+    upstream.script = canned(GOOD)
+    assert (await client.ask(request())).body == b"good"
     assert len(upstream.visits) == 2
 
 
