@@ -35,6 +35,24 @@ async def test_waiting_for_an_instance_ends(front, monkeypatch):
     assert (problem["component"], problem["status"]) == ("plugin", 503)
 
 
+async def test_the_time_of_waiting_does_not_count_once_there_is_an_instance(front, monkeypatch):
+    """Whoever has waited has all the time for the answer that anybody has."""
+    monkeypatch.setattr(exchange, "HOLD_SECONDS", 0.3)
+    front.put(None, hold=True)
+    client = await front.client()
+    client.send(request())
+    await until(lambda: front.plane.ways["hello"].held)
+
+    async def slow(visit, upstream):
+        await visit.request()
+        await asyncio.sleep(0.6)
+        visit.send(ok())
+
+    upstream = await front.upstream(slow, put=False)
+    front.put(upstream.endpoint)
+    assert (await client.answer()).status == 200
+
+
 async def test_where_none_is_expected_nobody_waits(front):
     """A plugin that will not be back soon is told at once, with the time it will be."""
     front.routes.put(Route("hello", from_dict(document()), None, hold=False, retry_after=17.4))
@@ -94,10 +112,12 @@ async def test_a_safe_request_cut_before_a_byte_is_repeated_on_the_next_instance
     assert len(living.journal) == 1
 
 
-async def test_a_request_with_effects_is_never_repeated(front):
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("body", [None, b"", b"abc"])
+async def test_a_request_with_effects_is_never_repeated(front, method, body):
     """A POST that was cut is 503 with Retry-After: it may have been carried out, so it is the caller's to repeat."""
     upstream = await front.upstream(hang_up)
-    answer = await front.ask(request("POST", body=b"abc"))
+    answer = await front.ask(request(method, body=body))
     assert (answer.status, answer["xcore-reason"], answer["retry-after"]) == (503, "PluginNotReady", "1")
     assert "may or may not" in json.loads(answer.body)["detail"]
     assert len(upstream.journal) == 1
