@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcore.errors import InvalidBundle, StorageFull
+from xcore.errors import InvalidBundle, Problem, StorageFull
 from xcore.manifest import Manifest
 
 MAX_FILES = 1_000
@@ -200,7 +200,7 @@ def _read(folder: Path, entry: Entry) -> bytes:
 
 
 def _refused(path: str, what: str) -> InvalidBundle:
-    return InvalidBundle(f"{path} {what}")
+    return InvalidBundle(f"{path} {what}", [Problem(path, what)])
 
 
 def _storage(error: OSError, folder: Path) -> Exception:

@@ -88,7 +88,8 @@ def _accepted(facts: Facts) -> Condition:
 def told(error: XcoreError) -> str:
     """Say an error in one line, with the first few fields that are wrong."""
     if isinstance(error, Invalid):
-        return "; ".join([error.detail, *map(str, error.problems[:5])])
+        more = (str(problem) for problem in error.problems[:5] if problem.message not in error.detail)
+        return "; ".join([error.detail, *more])
     return error.detail
 
 
