@@ -185,6 +185,7 @@ class Load:
                     answer = client.post(f"/app/{self.plugin}/{self.action}", json=self.arguments or {})
                 except httpx.TransportError as error:
                     self.outcomes[type(error).__name__] += 1
+                    self.wrong.append(repr(error))
                     time.sleep(0.05)
                     continue
                 self._judge(answer)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class Answer:
     """`begun`: something has left, so nothing else can be told to the client but by cutting its connection."""
 
-    __slots__ = ("_chunked", "_client", "_out", "_request", "begun", "status")
+    __slots__ = ("_aged", "_bodied", "_chunked", "_client", "_out", "_request", "begun", "status")
 
     def __init__(self, client: DataPlaneProtocol, request: Request) -> None:
         self._client, self._request = client, request
         self._out: list[bytes] = []
-        self._chunked = self.begun = False
+        self._chunked = self._bodied = self._aged = self.begun = False
         self.status = 0
 
     def head(self, status: int, lines: list[bytes], length: int | None, *, bodiless: bool) -> None:
@@ -54,12 +54,27 @@ class Answer:
         return b"x-request-id: %b\r\n%b%b\r\n" % (request.request_id, self._client.date_lines(), connection)
 
     def body(self, chunk: bytes) -> None:
+        self._bodied = True
         self._out.append(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def end(self) -> None:
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
         self.flush()
+
+    def flush_body(self) -> bool:
+        """Hand over what has gathered once some of the body is there.
+
+        A head alone is kept for a moment: a plugin that dies right behind it can still be answered for.
+        """
+        return self._bodied and self.flush()
+
+    def age(self) -> None:
+        """A tick has passed: a head that waited through a whole one goes out by itself."""
+        if self._out and not self.begun:
+            if self._aged:
+                self.flush()
+            self._aged = True
 
     def flush(self) -> bool:
         """Hand what has gathered to the client; False when there is nothing."""

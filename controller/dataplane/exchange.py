@@ -192,7 +192,7 @@ class Exchange:
 
     def flush(self) -> None:
         """Hand what has gathered to the client."""
-        if self.answer.flush():
+        if self.answer.flush_body():
             self._last = self._plane.clock()
 
     def answered(self) -> None:
@@ -219,6 +219,7 @@ class Exchange:
         plugin = self.request.plugin
         if self.done:
             return  # by what befell another, in this very round
+        self.answer.age()
         if self._queue_until <= now:
             self.fail("QueueFull", f"no place at {plugin} became free in time", retry_after=1)
         elif self._hold_until <= now:
