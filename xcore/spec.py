@@ -223,7 +223,7 @@ class Spec(Model):
     )
     source: Source = Field(Source(folder="."), description="Where the code comes from.")
     entrypoint: Annotated[str, Field(pattern=fields.ENTRYPOINT, max_length=255)] | None = Field(
-        None, description="module:Attribute of a Plugin class or an ASGI application. Absent for an image."
+        None, description="module:Class of a Plugin class. Absent for an image."
     )
     config: Json = Field({}, description="Handed to the plugin; at most 32 KiB as JSON.")
     dependencies: Annotated[
