@@ -21,7 +21,8 @@ from xcore.bundle import Snapshots
 from xcore.errors import UpstreamError, XcoreError
 from xcore.manifest import parse
 from xcore.runtimes import envelope
-from xcore.runtimes.docker import DEFAULT_HOST, UIDS, DockerEngine
+from xcore.runtimes.docker import DEFAULT_HOST, DockerEngine
+from xcore.runtimes.uids import UIDS
 from xcore.workload import Instance, Workload
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from xcore.status import rfc3339
+from xcore.clock import rfc3339
 from xcore.xhooks import Event, HookBus, StatusChanged
 
 KEPT = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -34,3 +35,7 @@ class SystemClock:
 
 async def sleep(clock: Clock, seconds: float) -> None:
     await clock.wait(asyncio.Event(), seconds)
+
+
+def rfc3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from xcore.clock import rfc3339
 from xcore.errors import ImagePull, Invalid, RuntimeUnavailable, XcoreError
 from xcore.restart import FREE, Restarts
 from xcore.runtimes.seams import Observed
@@ -208,7 +208,3 @@ def _with_times(
             }
         )
     return listed
-
-
-def rfc3339(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

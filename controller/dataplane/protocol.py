@@ -103,7 +103,7 @@ class DataPlaneProtocol(EndingProtocol):
     def on_message_begin(self) -> None:
         if self._ignoring:
             raise _Stop
-        if self._exchange is not None or (self.cycle is not None and not self.cycle.response_complete):
+        if self._busy():
             self._ignoring = self._in_message = True
             self._last_answer()
             raise _Stop

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.xcore.kernel import make_workload
+from xcore.clock import rfc3339
 from xcore.errors import ImagePull, InvalidSpec, Problem, RouteConflict, RuntimeUnavailable, WorkloadRejected
 from xcore.restart import Restarts
 from xcore.runtimes.seams import Observed
-from xcore.status import Facts, build, is_true, rfc3339, told
+from xcore.status import Facts, build, is_true, told
 from xcore.workload import Exit, ExitReason, Instance, Phase
 
 NOW = 1_700_000_000.0

@@ -31,6 +31,7 @@ from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
 from xcore.runtimes.dockersweep import end_what_is_left, sweep_volumes
 from xcore.runtimes.envelope import Identity
 from xcore.runtimes.threaded import follow
+from xcore.runtimes.uids import UIDS, UIDS_REMAPPED, pick
 from xcore.workload import Instance, LogLine, Workload
 
 P = ParamSpec("P")
@@ -39,8 +40,6 @@ T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
 THREADS = 8
-UIDS = range(100_000, 165_536)
-UIDS_REMAPPED = range(10_000, 60_000)  # under userns-remap or rootless, higher ones do not exist
 _GONE = frozenset({404, 409})
 
 
@@ -251,15 +250,11 @@ class DockerEngine:
         )
 
     def _free_uid(self) -> int:
-        """Pick a uid that no sandbox of anybody on this engine has: some kernel limits count per uid."""
+        """Pick a uid that no sandbox of anybody on this engine has."""
         taken = {int(c["Labels"].get(envelope.UID) or 0) for c in self._client().containers(all=True)}
-        start = secrets.randbelow(len(self._uids))
-        for offset in range(len(self._uids)):
-            uid = self._uids[(start + offset) % len(self._uids)]
-            if uid not in taken and uid not in self._reserved:
-                self._reserved.add(uid)
-                return uid
-        raise WorkloadRejected("every uid for sandboxes is taken on this engine")
+        uid = pick(self._uids, taken | self._reserved)
+        self._reserved.add(uid)
+        return uid
 
     def _events(self) -> Any:
         filters = {

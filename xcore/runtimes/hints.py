@@ -1,4 +1,4 @@
-"""Names of plugins worth another look, each kept once until somebody has heard it: `Engine.watch` for engines of ours."""
+"""Names of plugins worth another look, each kept once until somebody has heard it: what `watch` gives, of engines and runtimes of ours."""
 
 from __future__ import annotations
 

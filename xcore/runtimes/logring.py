@@ -11,8 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
+from xcore.clock import rfc3339
 from xcore.runtimes.text import Lines
 from xcore.workload import LogLine
 
@@ -100,13 +100,9 @@ class LogRing:
         news.set()
 
     def _line(self, at: float, text: str) -> LogLine:
-        return LogLine(_rfc3339(at), text, self._instance)
+        return LogLine(rfc3339(at), text, self._instance)
 
 
 def _weight(piece: bytes) -> int:
     """Count its lines; part of one counts too, or many tiny writes would never be dropped."""
     return max(1, piece.count(b"\n"))
-
-
-def _rfc3339(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -27,9 +27,9 @@ from xcore.runtimes import procfs, reach
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
 from xcore.runtimes.child import Child, Place
 from xcore.runtimes.hints import Hints
+from xcore.runtimes.uids import UIDS, pick
 from xcore.workload import Instance, LogLine, Workload
 
-UIDS = range(100_000, 165_536)
 MAX_SOCKET_PATH = 107  # sun_path of unix(7), without its closing NUL
 CLOSING_GRACE = 5.0
 _log = logging.getLogger("xcore.process")
@@ -164,16 +164,12 @@ class ProcessEngine:
             raise WorkloadRejected(f"a control group cannot be made: {error.strerror}") from error
 
     def _free_uid(self) -> int:
-        """Pick a uid that nobody's process has (a container's shows here too): some limits count per uid."""
+        """Pick a uid that nobody's process has (a container's shows here too)."""
         taken = {procfs.uid(pid) for pid in procfs.pids()} | self._reserved
         taken |= {place.uid for _, place in self._children.values()}
-        start = secrets.randbelow(len(UIDS))
-        for offset in range(len(UIDS)):
-            uid = UIDS[(start + offset) % len(UIDS)]
-            if uid not in taken:
-                self._reserved.add(uid)
-                return uid
-        raise WorkloadRejected("every uid for plugins is taken")
+        uid = pick(UIDS, taken)
+        self._reserved.add(uid)
+        return uid
 
 
 def _make_directories(place: Place) -> None:

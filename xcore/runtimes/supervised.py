@@ -14,6 +14,7 @@ from xcore.manifest import Manifest
 from xcore.plan import FAILED_GRACE, Wanted
 from xcore.restart import Restarts
 from xcore.runtimes.hands import Ports
+from xcore.runtimes.hints import Hints
 from xcore.runtimes.keeper import Keeper
 from xcore.runtimes.seams import Drain, Engine, Exited, Observed
 from xcore.workload import Exit, Instance, LogLine, Workload
@@ -47,8 +48,7 @@ class Supervised:
         self._keepers: dict[str, Keeper] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
-        self._changed: dict[str, None] = {}
-        self._wake = asyncio.Event()
+        self._hints = Hints()
 
     def attach(self, *, drain: Drain, exited: Exited) -> None:
         self._drain, self._exited = drain, exited
@@ -95,7 +95,7 @@ class Supervised:
             dice=self._dice,
             starts=self._starts,
             drain=self._drain,
-            changed=self._note,
+            changed=self._hints.give,
             exited=self._exited,
         )
 
@@ -109,7 +109,7 @@ class Supervised:
         self._tasks.discard(task)
         if self._keepers.get(keeper.name) is keeper and keeper.gone.is_set():
             del self._keepers[keeper.name]
-            self._note(keeper.name)
+            self._hints.give(keeper.name)
 
     # -- what is so ---------------------------------------------------------------------------------------------
 
@@ -117,14 +117,8 @@ class Supervised:
         keeper = self._keepers.get(plugin)
         return keeper.observed() if keeper else None
 
-    async def watch(self) -> AsyncIterator[str]:
-        while True:
-            while self._changed:
-                plugin = next(iter(self._changed))
-                del self._changed[plugin]
-                yield plugin
-            self._wake.clear()
-            await self._wake.wait()
+    def watch(self) -> AsyncIterator[str]:
+        return self._hints.follow()
 
     def poke(self, plugin: str) -> None:
         keeper = self._keepers.get(plugin)
@@ -205,7 +199,3 @@ class Supervised:
         if keeper is None:
             raise PluginNotFound(f"there is no plugin {plugin!r}")
         return keeper
-
-    def _note(self, plugin: str) -> None:
-        self._changed[plugin] = None
-        self._wake.set()

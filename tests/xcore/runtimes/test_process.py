@@ -17,7 +17,8 @@ import pytest
 from tests.support import answers, call, lines_of, until, workload, write_plugin
 from xcore.errors import UpstreamError, WorkloadRejected
 from xcore.runtimes import procfs, reach
-from xcore.runtimes.process import UIDS, ProcessEngine
+from xcore.runtimes.process import ProcessEngine
+from xcore.runtimes.uids import UIDS
 from xcore.workload import ExitReason
 
 ROOT = Path(__file__).resolve().parents[3]
