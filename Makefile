@@ -1,12 +1,14 @@
 # What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check bench image venv lock
+.PHONY: help run test fast check bench docs image venv lock
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
 EXPORT := export --quiet --frozen --extra sandbox --no-dev --no-emit-project \
 	--prune pydantic --prune pyyaml --no-header --no-annotate
+# Without the notice of its makers about the time after 2027.
+MKDOCS = NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs
 UV = $$(tools/setup.sh uv)
 
 help: ## this list
@@ -24,13 +26,18 @@ fast: venv ## the kernel's tests without an engine (< 60 s), and their line cove
 	@$(PYTEST) -m 'not docker' --cov=xcore --cov-report= tests/xcore tests/sandbox_image examples $(ARGS)
 	@.venv/bin/coverage report --include='xcore/*' --omit='xcore/runtimes/*' --skip-covered --fail-under=95
 
-check: venv ## static checks: format, lint, types, layers, Dockerfile, lock
+check: venv ## static checks: format, lint, types, layers, Dockerfile, lock, documentation
 	@.venv/bin/ruff format --check --quiet . || { echo 'not formatted: .venv/bin/ruff format .' >&2; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint sandbox_image/Dockerfile
 	@$(UV) $(EXPORT) | diff -u sandbox_image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
+	@$(MKDOCS) build --strict --quiet
+
+docs: venv ## the documentation as a site, in site/ and on 127.0.0.1:8001; Ctrl-C stops it
+	@$(MKDOCS) build --strict --quiet
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
 bench: venv ## measurements, as ratios against a peer taken in the same run
 	@tools/setup.sh tools

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,9 +227,39 @@ def test_pages_that_the_code_names_are_there():
 
 def test_every_page_can_be_found():
     """README links to each page of docs/, and the list of decisions to each decision."""
-    assert not [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in read("README.md")]
+    pages = {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page not in DECISIONS}
+    assert not {page for page in pages if f"({page})" not in read("README.md")}
     index = read("docs/decisions/README.md")
     assert not [page.name for page in DECISIONS if f"({page.name})" not in index]
+
+
+# -- the site ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    built = tmp_path_factory.mktemp("site")
+    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--quiet", "--site-dir", built]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+def test_the_site_loads_nothing_from_other_hosts(site):
+    """Fonts, scripts, styles and pictures of the site are files of the site."""
+    loaded = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\">]+)")
+    elsewhere = {url for page in site.rglob("*.html") for url in loaded.findall(page.read_text("utf-8"))}
+    assert elsewhere == set()
+
+
+def test_links_of_the_readme_lead_somewhere_on_the_site_too(site):
+    """What README links to is there on the home page, each under the name it has on the site."""
+    home = (site / "index.html").read_text("utf-8")
+    targets = set(re.findall(r"\]\(([^)\s#]+)\)", read("README.md")))
+    linked = {link for link in re.findall(r'href="([^"#]+)', home) if not link.startswith("http")}
+    assert {"decisions/index.html", "changes.html", "examples.html"} <= linked
+    assert len(targets) <= len({link for link in linked if link.endswith(".html")})
+    assert not {link for link in linked if not (site / link).exists()}
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
