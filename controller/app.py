@@ -36,6 +36,7 @@ from xcore.records import Records
 from xcore.runtimes.lag import LoopLag
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
+from xcore.sources import Sources
 from xcore.store import FileStore
 from xcore.watch import changes
 
@@ -51,7 +52,7 @@ class Parts:
 
     settings: Settings
     manager: Manager
-    loader: Loader
+    sources: Sources
     plane: DataPlane
     lag: LoopLag
     admin_key: AdminKey | None
@@ -90,12 +91,17 @@ async def _serve(settings: Settings) -> None:
 def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
     snapshots = Snapshots(settings.state_dir / "snapshots")
-    records = Records(FileStore(settings.state_dir / "store"), snapshots.directory)
-    manager = Manager(
-        Supervised(engine), records=records, snapshots=snapshots, trusted=frozenset(settings.trusted)
+    records = Records(
+        FileStore(settings.state_dir / "store"),
+        snapshots=snapshots.directory,
+        sites=settings.state_dir / "sites",
     )
+    manager = Manager(
+        Supervised(engine), records=records, collectors=[snapshots], trusted=frozenset(settings.trusted)
+    )
+    sources = Sources([Loader(settings.plugins_dir, snapshots)])
     plane = DataPlane(manager.routes, key.accepts if key is not None else None)
-    return Parts(settings, manager, Loader(settings.plugins_dir, snapshots), plane, LoopLag(), key)
+    return Parts(settings, manager, sources, plane, LoopLag(), key)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -119,31 +125,27 @@ async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
     parts.lag.start()
     async with integrate(parts.manager, app, admin_key=parts.admin_key):
         await parts.manager.start()
-        following = asyncio.create_task(_follow_folders(parts))
+        following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
+        watching = asyncio.create_task(_watch_folders(parts))
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in (watching, following):
+                task.cancel()
+            await asyncio.gather(watching, following, return_exceptions=True)
+            await parts.sources.aclose()
             await parts.manager.aclose(stop_instances=parts.settings.on_exit == "stop")
     parts.plane.close()
     parts.lag.stop()
 
 
-async def _follow_folders(parts: Parts) -> None:
-    """Keep what is wanted in line with the plugins directory."""
+async def _watch_folders(parts: Parts) -> None:
+    """Have the plugins directory read again when it changed."""
     while True:
-        try:
-            await _sync(parts)
+        with contextlib.suppress(OSError):  # it is not there: reading it says so
             async for _ in changes(parts.settings.plugins_dir):
-                await _sync(parts)
-        except (XcoreError, OSError) as error:
-            _log.error("the plugins directory cannot be followed: %s", error)
+                parts.sources.changed.set()
         await asyncio.sleep(1.0)
-
-
-async def _sync(parts: Parts) -> None:
-    await parts.manager.sync(await asyncio.to_thread(parts.loader.scan))
 
 
 class _Server:

@@ -16,7 +16,7 @@ from xcore.workload import Workload
 
 @dataclass(slots=True)
 class Entry:
-    """`workload` is what was last accepted, `refused` why the newest was not, `actions` those of each revision."""
+    """`workload` is what was last accepted, `refused` why the newest was not, `pending` what it waits for, `actions` those of each revision."""
 
     name: str
     folder: str
@@ -24,6 +24,7 @@ class Entry:
     manifest: Manifest | None = None
     workload: Workload | None = None
     refused: XcoreError | None = None
+    pending: str = ""
     status: dict[str, Any] | None = None
     actions: dict[str, Sequence[str]] = field(default_factory=dict)
     describing: asyncio.Task[None] | None = None

@@ -22,7 +22,10 @@ MAX_MANIFEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What one folder says it wants: a manifest with its code, or the reason why not."""
+    """What one folder says it wants: a manifest with its code, or the reason why not.
+
+    `site` and `image` are added where they are wanted (see `sources`); `pending` says what that still waits for.
+    """
 
     folder: str
     manifest: Manifest | None = None
@@ -30,6 +33,9 @@ class Declared:
     revision: str = ""
     code: Path | None = None
     error: XcoreError | None = None
+    site: Path | None = None
+    image: str = ""
+    pending: str = ""
 
 
 class Loader:
@@ -56,7 +62,7 @@ class Loader:
             before = self._seen.get(folder.name)
             known = before[2].manifest if before and before[0] == text else None
             manifest = known or _parse(text)
-            entries = survey(_source(folder, manifest))
+            entries = survey(source) if (source := _source(folder, manifest)) else []
             if before is not None and before[:2] == (text, entries) and _is_kept(before[2]):
                 return before[2]
         except (InvalidSpec, InvalidBundle) as error:
@@ -69,8 +75,11 @@ class Loader:
         return declared
 
     def _load(self, folder: Path, manifest: Manifest) -> Declared:
+        source = _source(folder, manifest)
+        if source is None:
+            return Declared(folder.name, manifest)
         try:
-            digest, code = self.snapshots.take(_source(folder, manifest))
+            digest, code = self.snapshots.take(source)
         except (InvalidBundle, StorageFull) as error:
             return Declared(folder.name, manifest, error=error)
         return Declared(folder.name, manifest, digest, revision(digest, manifest), code)
@@ -83,9 +92,12 @@ def _parse(text: bytes) -> Manifest:
         raise InvalidSpec(error.detail, error.problems) from error
 
 
-def _source(folder: Path, manifest: Manifest) -> Path:
+def _source(folder: Path, manifest: Manifest) -> Path | None:
+    """Give the folder that holds the code, none where an image does."""
+    if manifest.spec.source.folder is None:
+        return None
     source = folder
-    for part in Path(manifest.spec.source.folder or ".").parts:
+    for part in Path(manifest.spec.source.folder).parts:
         source /= part
         if source.is_symlink():
             raise InvalidBundle(f"{part} is a link; only files and folders are allowed")
@@ -93,7 +105,7 @@ def _source(folder: Path, manifest: Manifest) -> Path:
 
 
 def _is_kept(declared: Declared) -> bool:
-    return declared.code is not None and declared.code.is_dir()  # else it was collected: nobody used it
+    return declared.code is None or declared.code.is_dir()  # else it was collected: nobody used it
 
 
 def _read(path: Path) -> bytes:

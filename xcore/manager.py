@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xcore.bundle import Snapshots
 from xcore.clock import Clock, SystemClock
 from xcore.directory import assign
 from xcore.entry import Entry, resource
@@ -33,6 +32,7 @@ from xcore.records import Records
 from xcore.routes import RouteTable
 from xcore.runtimes.seams import Runtime
 from xcore.status import Facts, build, told
+from xcore.unused import Collector, collect_unused
 from xcore.workload import LogLine, Workload
 from xcore.xhooks import (
     HookBus,
@@ -54,7 +54,7 @@ class Manager:
         runtime: Runtime,
         *,
         records: Records,
-        snapshots: Snapshots,
+        collectors: Sequence[Collector] = (),
         trusted: frozenset[str] = frozenset(),
         clock: Clock | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Manager:
         self.bus = HookBus()
         self.routes = RouteTable(on_suspect=runtime.poke, clock=self._clock)
         self.synced = False
-        self._runtime, self._records, self._snapshots, self._trusted = runtime, records, snapshots, trusted
+        self._runtime, self._records, self._collectors, self._trusted = runtime, records, collectors, trusted
         self._changed = asyncio.Event()
         self._mirror = Mirror(runtime, records, self._clock, self.routes, self.bus, self._changed)
         self.routes.on_impostor = self._mirror.impostor
@@ -108,7 +108,8 @@ class Manager:
             self._apply(name, item)
         self.synced = True
         await self._sweep()
-        await self._collect()
+        if not self._removing:
+            await collect_unused(self._entries.values(), self._runtime, self._collectors)
 
     def _misfit(self, folder: str, error: XcoreError) -> dict[str, Any]:
         known = self._misfits.get(folder)
@@ -127,7 +128,7 @@ class Manager:
         if entry is None:
             entry = self._entries[name] = Entry(name, declared.folder, self._records.read(name))
             self._resume(entry)
-        before, entry.folder = entry.refused, declared.folder
+        before, entry.folder, entry.pending = entry.refused, declared.folder, declared.pending
         entry.refused = declared.error or self._objection(declared.manifest)
         if entry.refused is None:
             try:
@@ -141,7 +142,9 @@ class Manager:
     def _resume(self, entry: Entry) -> None:
         """Take up what the last controller served, so that a folder broken meanwhile does not end it."""
         served = entry.record.served
-        if served is None or not served.code.is_dir() or self._objection(served.manifest) is not None:
+        if served is None or self._objection(served.manifest) is not None:
+            return
+        if not all(directory.is_dir() for directory in served.directories):
             return
         entry.manifest, entry.workload = served.manifest, served
         self._want(entry)
@@ -158,7 +161,9 @@ class Manager:
         return None
 
     def _accept(self, entry: Entry, declared: Declared) -> None:
-        if declared.manifest is None or declared.code is None:
+        if declared.pending:
+            entry.manifest = entry.manifest or declared.manifest
+        if declared.manifest is None or declared.pending:
             return
         before = entry.workload
         same = before and (before.revision, before.manifest) == (declared.revision, declared.manifest)
@@ -169,7 +174,9 @@ class Manager:
         if same:
             return
         entry.manifest = declared.manifest
-        entry.workload = Workload(declared.manifest, declared.revision, generation, declared.code)
+        entry.workload = Workload(
+            declared.manifest, declared.revision, generation, declared.code, declared.site, declared.image
+        )
         self.bus.emit(PluginDeclared(plugin=entry.name, revision=declared.revision, generation=generation))
         self._want(entry)
 
@@ -210,17 +217,6 @@ class Manager:
             _log.warning("instances that nobody wants are looked for at the next sync: %s", error.detail)
         else:
             self._swept = True
-
-    async def _collect(self) -> None:
-        """Remove snapshots that no plugin uses, unless some instance still runs another one."""
-        if not self._removing and all(self._runs_only_known(entry) for entry in self._entries.values()):
-            kept = frozenset(w.code.name for entry in self._entries.values() for w in entry.uses)
-            await asyncio.to_thread(self._snapshots.collect, kept)
-
-    def _runs_only_known(self, entry: Entry) -> bool:
-        observed = self._runtime.observed(entry.name)
-        running = (*observed.instances, *observed.leaving) if observed else ()
-        return {instance.revision for instance in running} <= {w.revision for w in entry.uses}
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -272,8 +268,9 @@ class Manager:
         """Wait until what serves is what is wanted; False when that is given up, or not so within `seconds`."""
         until = self._clock.time() + seconds
         while True:
-            suspended, observed = self._entry(name).suspended, self._runtime.observed(name)
-            if suspended or (observed is not None and (observed.settled or observed.given_up)):
+            entry, observed = self._entry(name), self._runtime.observed(name)
+            over = observed is not None and (observed.settled or observed.given_up)
+            if entry.suspended or (over and not entry.pending):
                 return observed is not None and observed.settled
             self._changed.clear()
             if not await self._clock.wait(self._changed, until - self._clock.time()):

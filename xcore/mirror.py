@@ -11,7 +11,8 @@ from typing import Any
 from xcore.clock import Clock
 from xcore.describe import describe
 from xcore.entry import Entry
-from xcore.errors import StorageFull, UpstreamError
+from xcore.errors import StorageFull, UpstreamError, XcoreError
+from xcore.manifest import Manifest
 from xcore.records import Record, Records
 from xcore.routes import HOLD_SECONDS, Route, RouteTable
 from xcore.runtimes.seams import Observed, Runtime
@@ -19,6 +20,7 @@ from xcore.status import Facts, build
 from xcore.workload import Exit, Instance
 from xcore.xhooks import HookBus, ImpostorFound, InstanceExited, StatusChanged
 
+PREPARING_RETRY = 5.0  # seconds a caller is told to wait for packed dependencies or an image
 DESCRIPTION_LIMIT = 1024 * 1024
 _log = logging.getLogger("xcore.manager")
 
@@ -41,6 +43,8 @@ class Mirror:
             self._route(entry, observed, entry.status)
             self._note(entry, observed)
             self._ask(entry, observed.serving)
+        elif entry.manifest is not None:
+            self._announce(entry.name, entry.manifest, entry.refused)
         if before != entry.status:
             self.bus.emit(StatusChanged(plugin=entry.name, before=before, after=entry.status))
         self.changed.set()
@@ -67,6 +71,7 @@ class Mirror:
             name=entry.name,
             generation=entry.record.generation,
             refused=entry.refused,
+            pending=entry.pending,
             observed=observed,
             suspended=entry.suspended,
             isolated=self.runtime.isolates(entry.workload),
@@ -74,6 +79,13 @@ class Mirror:
             actions=entry.actions.get(serving.revision, ()) if serving else (),
         )
         return build(facts, self.clock.time(), entry.status)
+
+    def _announce(self, name: str, manifest: Manifest, refused: XcoreError | None) -> None:
+        """There will be a plugin of this name when it is prepared: callers are told to come back."""
+        reason = refused.reason if refused is not None else "Preparing"
+        route = Route(name, manifest, None, reason=reason, retry_after=PREPARING_RETRY)
+        if self.routes.get(name) != route:
+            self.routes.put(route)
 
     def _route(self, entry: Entry, observed: Observed, status: Mapping[str, Any]) -> None:
         if entry.workload is None:

@@ -30,10 +30,10 @@ class Record:
 
 
 class Records:
-    """Records by plugin name. `code` directories are stored by name only: they lie under `snapshots`."""
+    """Records by plugin name. Directories are stored by name only: code lies under `snapshots`, dependencies under `sites`."""
 
-    def __init__(self, store: Store, snapshots: Path) -> None:
-        self._store, self._snapshots = store, snapshots
+    def __init__(self, store: Store, *, snapshots: Path, sites: Path) -> None:
+        self._store, self._snapshots, self._sites = store, snapshots, sites
         self._folders: dict[str, str] = dict((store.read("index", "folders") or {}).get("folders", {}))
 
     def read(self, name: str) -> Record:
@@ -80,8 +80,15 @@ class Records:
             manifest = from_dict(document["manifest"])
         except InvalidManifest:
             return None  # written by a version with other fields: the folder will tell again
-        code = self._snapshots / document["code"]
-        return Workload(manifest, document["revision"], document["generation"], code)
+        code, site = document.get("code"), document.get("site")
+        return Workload(
+            manifest,
+            document["revision"],
+            document["generation"],
+            self._snapshots / code if code else None,
+            self._sites / site if site else None,
+            document.get("image", ""),
+        )
 
 
 def _served(workload: Workload | None) -> dict[str, Any] | None:
@@ -91,7 +98,9 @@ def _served(workload: Workload | None) -> dict[str, Any] | None:
         "manifest": workload.manifest.to_dict(),
         "revision": workload.revision,
         "generation": workload.generation,
-        "code": workload.code.name,
+        "code": workload.code.name if workload.code else None,
+        "site": workload.site.name if workload.site else None,
+        "image": workload.image,
     }
 
 

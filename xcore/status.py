@@ -30,6 +30,7 @@ class Facts:
     suspended: bool
     isolated: tuple[str, str, str]  # the NetworkIsolated condition: status, reason, message
     image: str = ""
+    pending: str = ""  # what is being prepared before the newest revision can run
     actions: Sequence[str] = field(default_factory=tuple)
 
 
@@ -67,8 +68,11 @@ def _conditions(facts: Facts, now: float) -> dict[str, Condition]:
         conditions["Programmed"] = _programmed(facts.observed)
         conditions["ImageVerified"] = _image(facts.observed)
         conditions["NetworkIsolated"] = facts.isolated
-        conditions["Progressing"] = _progressing(facts, facts.observed, now)
         conditions["Active"] = _active(facts, facts.observed)
+    if facts.pending:
+        conditions["Progressing"] = "Unknown", "Preparing", facts.pending
+    elif facts.observed is not None:
+        conditions["Progressing"] = _progressing(facts, facts.observed, now)
     conditions["Ready"] = _ready(facts)
     return conditions
 
@@ -130,7 +134,7 @@ def _progressing(facts: Facts, observed: Observed, now: float) -> Condition:
 def _ready(facts: Facts) -> Condition:
     observed = facts.observed
     if observed is None:
-        return "False", facts.refused.reason if facts.refused else "Starting", ""
+        return "False", facts.refused.reason if facts.refused else "Starting", facts.pending
     if facts.suspended:
         return "False", "Suspended", ""
     if observed.serving is not None:

@@ -45,16 +45,26 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One plugin as it is to run: the accepted manifest and the snapshot of its code."""
+    """One plugin as it is to run: the accepted manifest with the snapshot of its code, or with the id of its image.
+
+    `site`: its packed dependencies.
+    """
 
     manifest: Manifest
     revision: str
     generation: int
-    code: Path
+    code: Path | None
+    site: Path | None = None
+    image: str = ""
 
     @property
     def name(self) -> str:
         return self.manifest.metadata.name
+
+    @property
+    def directories(self) -> list[Path]:
+        """Give what of it lies in the state directory, each named by its content."""
+        return [directory for directory in (self.code, self.site) if directory is not None]
 
 
 @dataclass(frozen=True, slots=True)

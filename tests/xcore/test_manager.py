@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -45,9 +46,11 @@ class Site:
     @contextlib.asynccontextmanager
     async def controller(self, *, stop=False):
         runtime = Supervised(self.engine, clock=self.clock, dice=lambda: 0.5)
-        records = Records(self.store, self.snapshots.directory)
+        records = Records(
+            self.store, snapshots=self.snapshots.directory, sites=self.snapshots.directory.parent / "sites"
+        )
         self.manager = Manager(
-            runtime, records=records, snapshots=self.snapshots, trusted=self.trusted, clock=self.clock
+            runtime, records=records, collectors=[self.snapshots], trusted=self.trusted, clock=self.clock
         )
         with self.manager.bus.subscribe(size=10_000) as self.events:
             await self.manager.start()
@@ -121,6 +124,35 @@ async def test_before_it_is_ready_requests_wait_and_once_it_is_given_up_they_do_
         route = site.manager.routes.get("hello")
         assert (route.hold, route.retry_after) == (False, 30.0)
         assert site.condition("Ready") == "RestartBudgetExhausted"
+
+
+async def test_while_what_it_needs_is_prepared_callers_are_told_to_come_back(site):
+    site.write()
+    async with site.controller():
+        waiting = [replace(d, pending="2 of 7 wheels") for d in site.loader.scan()]
+        await site.manager.sync(waiting)
+        progress = next(c for c in site.status()["conditions"] if c["type"] == "Progressing")
+        assert (progress["reason"], progress["message"]) == ("Preparing", "2 of 7 wheels")
+        route = site.manager.routes.get("hello")
+        assert (route.target, route.hold, route.reason) == (None, False, "Preparing")
+        await site.sync()
+        await site.ready()
+        assert site.condition("Progressing") == "NewRevisionAvailable"
+
+
+async def test_what_serves_goes_on_while_its_next_revision_is_prepared(site):
+    site.write()
+    async with site.controller():
+        await site.sync()
+        old = await site.ready()
+        site.write(code="x = 2")
+        await site.manager.sync([replace(d, pending="packing") for d in site.loader.scan()])
+        await site.clock.advance(60)
+        assert site.alive() == [old]
+        assert site.condition("Progressing") == "Preparing"
+        assert not await _during(site, site.manager.wait_ready("hello", 5))
+        await site.sync()
+        await site.clock.until(lambda: [i.id for i in site.alive()] not in ([], [old.id]))
 
 
 async def test_syncing_the_same_again_changes_nothing(site):

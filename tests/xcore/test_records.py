@@ -1,5 +1,8 @@
 """Records: what the next controller reads of a plugin is what the last one wrote."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -9,7 +12,10 @@ from xcore.restart import Restarts
 from xcore.store import MemoryStore
 from xcore.workload import Exit, ExitReason
 
-SNAPSHOTS = make_workload().code.parent
+SITES = Path("/sites")
+PLAIN = make_workload(config={"a": 1})
+PACKED = replace(PLAIN, site=SITES / ("5" * 64))
+IMAGE = replace(PLAIN, code=None, image="sha256:4")
 times = st.floats(0, 2e9)
 exits = st.builds(
     Exit,
@@ -33,34 +39,38 @@ records = st.builds(
     folder=st.sampled_from(["", "hello", "other"]),
     suspended=st.booleans(),
     generation=st.integers(0, 99),
-    served=st.none() | st.just(make_workload(config={"a": 1})),
+    served=st.none() | st.sampled_from([PLAIN, PACKED, IMAGE]),
     restarts=histories,
 )
+
+
+def reopened(store):
+    return Records(store, snapshots=PLAIN.code.parent, sites=SITES)
 
 
 @given(records)
 def test_a_record_survives_the_controller(record):
     store = MemoryStore()
-    Records(store, SNAPSHOTS).write("hello", record)
-    assert Records(store, SNAPSHOTS).read("hello") == record
+    reopened(store).write("hello", record)
+    assert reopened(store).read("hello") == record
 
 
 def test_of_an_unknown_plugin_nothing_is_remembered():
-    assert Records(MemoryStore(), SNAPSHOTS).read("hello") == Record()
+    assert reopened(MemoryStore()).read("hello") == Record()
 
 
 def test_which_name_a_folder_had_is_remembered_until_the_plugin_is_deleted():
     store = MemoryStore()
-    first = Records(store, SNAPSHOTS)
+    first = reopened(store)
     first.write("hello", Record(folder="one"))
     first.write("other", Record(folder="two"))
     first.write("hello", Record(folder="one", generation=2))
-    second = Records(store, SNAPSHOTS)
+    second = reopened(store)
     assert [second.name_of(f) for f in ("one", "two", "three")] == ["hello", "other", None]
     second.delete("hello")
     second.delete("hello")
-    assert Records(store, SNAPSHOTS).name_of("one") is None
-    assert Records(store, SNAPSHOTS).read("hello") == Record()
+    assert reopened(store).name_of("one") is None
+    assert reopened(store).read("hello") == Record()
 
 
 @pytest.mark.parametrize(
@@ -75,4 +85,4 @@ def test_which_name_a_folder_had_is_remembered_until_the_plugin_is_deleted():
 def test_what_another_version_wrote_is_read_as_far_as_it_is_understood(change):
     store = MemoryStore()
     store.write("plugins", "hello", {"suspended": True, "generation": 4, **change})
-    assert Records(store, SNAPSHOTS).read("hello") == Record(suspended=True, generation=4)
+    assert reopened(store).read("hello") == Record(suspended=True, generation=4)

@@ -54,7 +54,7 @@ class InProcessEngine:
 
     async def start(self, workload: Workload) -> Instance:
         """Return at once; the import runs in a thread, the plugin's startup on the loop."""
-        if workload.manifest.spec.entrypoint is None:
+        if workload.manifest.spec.entrypoint is None or workload.code is None:
             raise WorkloadRejected("a trusted plugin needs an entrypoint")
         module = workload.name.replace("-", "_")
         prefix = f"xcore_trusted_{module}_{workload.revision[:12]}_{next(self._numbers)}"

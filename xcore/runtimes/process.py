@@ -141,7 +141,7 @@ class ProcessEngine:
                 f" at most {MAX_SOCKET_PATH - len(f'/run/{instance}/{SOCKET_NAME}')} bytes"
             )
         if uid is not None:
-            reach.require(workload.code, self._run)
+            reach.require(workload.directories, self._run)
         group = self._make_group(workload, instance)
         place = Place(instance, directory, uid, group, self.enforced)
         try:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xcore.errors import WorkloadRejected
@@ -38,7 +38,7 @@ def closed(path: Path, *, passed: bool = False) -> Path | None:
     return None
 
 
-def require(code: Path, sockets: Path) -> None:
+def require(code: Sequence[Path], sockets: Path) -> None:
     """Raise WorkloadRejected, naming what to change, unless everybody can read what a child needs."""
     for what, remedy, path in _needed(code):
         _require(what, remedy, path)
@@ -56,7 +56,7 @@ def _require(what: str, remedy: str, path: Path, *, passed: bool = False) -> Non
         raise WorkloadRejected(f"plugins run as a user of their own here, who cannot read {what}: {remedy}")
 
 
-def _needed(code: Path) -> Iterator[tuple[str, str, Path]]:
+def _needed(code: Sequence[Path]) -> Iterator[tuple[str, str, Path]]:
     install = "install it outside private directories, or open them (chmod o+x)"
     yield "the Python interpreter", install, Path(sys.executable)
     yield "the Python standard library", install, Path(os.__file__).parent
@@ -70,4 +70,5 @@ def _needed(code: Path) -> Iterator[tuple[str, str, Path]]:
         if found is None or found.origin is None:
             raise WorkloadRejected(f"the package {name} is missing: install xcore-platform[sandbox]")
         yield f"the package {name}", install, Path(found.origin)
-    yield "the snapshot of its code", _STATE, code
+    for directory in code:
+        yield "the copy of its code", _STATE, directory

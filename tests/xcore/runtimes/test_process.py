@@ -375,7 +375,7 @@ async def test_code_that_the_childs_user_cannot_read_is_refused_and_says_what_to
     (open_dir / "private").chmod(0o700)
     with (
         caplog.at_level(logging.ERROR),
-        pytest.raises(WorkloadRejected, match=r"cannot read the snapshot of its code: .*o\+x") as refused,
+        pytest.raises(WorkloadRejected, match=r"cannot read the copy of its code: .*o\+x") as refused,
     ):
         await engine.start(workload(plugin))
     assert str(open_dir) not in refused.value.detail
