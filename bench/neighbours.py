@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
-import secrets
-import shutil
 import sys
 import textwrap
 import threading
@@ -22,14 +19,13 @@ from pathlib import Path
 
 from bench import program
 from bench.figures import BenchError, Effort, Figure, Series, Target, take_turns
-from bench.processes import ask, child, free_port, wait_answer, workspace
-from bench.sandboxes import EXAMPLES, remove_owned, require_engine
+from bench.processes import ask, workspace
+from bench.running import controller, copy_example, write_plugin
+from bench.sandboxes import require_engine
 from bench.wrk import Load
-from xcore.store import FileStore
 
 FULL = Effort(rounds=5, seconds=8.0)
 RATE = 100
-READY_SECONDS = 90.0
 HANGING, EATING, QUIET = "beside a hanging neighbour", "beside one that eats memory", "beside a quiet one"
 FAULTS = {HANGING: ("spin", "block"), EATING: ("eat",)}
 TROUBLE = textwrap.dedent("""
@@ -135,37 +131,14 @@ def _p99(load: Load, seconds: float) -> float:
 
 
 def _start(stack: contextlib.ExitStack, directory: Path) -> tuple[Load, dict[str, Load]]:
-    port, key = free_port(), secrets.token_hex(32)
-    shutil.copytree(EXAMPLES / "hello", directory / "plugins" / "hello")
-    folder = directory / "plugins" / "trouble"
-    folder.mkdir()
-    (folder / "main.py").write_text(TROUBLE)
-    (folder / "plugin.yaml").write_text(json.dumps(MANIFEST))
-    stack.callback(_remove_leftovers, directory / "state")
-    settings = {
-        "XCORE_PORT": str(port),
-        "XCORE_PLUGINS_DIR": str(directory / "plugins"),
-        "XCORE_STATE_DIR": str(directory / "state"),
-        "XCORE_ADMIN_KEY": key,
-        "XCORE_RUNTIME": "docker",
-        "XCORE_ON_EXIT": "stop",
-    }
-    log = directory / "controller.log"
-    command = [sys.executable, "-c", "from controller.cli import main; main()", "serve"]
-    stack.enter_context(child(command, log=log, environment=settings))
-    bearer = {"Authorization": f"Bearer {key}"}
-    to = f"http://127.0.0.1:{port}/app"
-    hello = Load(f"{to}/hello/greet", bearer, '{"name": "Ada"}')
-    wait_answer(port, hello, log=log, seconds=READY_SECONDS)
-    wait_answer(port, Load(f"{to}/trouble/well", bearer, "{}"), log=log, seconds=READY_SECONDS)
+    copy_example("hello", directory)
+    write_plugin("trouble", MANIFEST, TROUBLE, directory)
+    running = stack.enter_context(controller(directory))
+    hello = running.load("hello/greet", '{"name": "Ada"}')
+    running.answer(hello)
+    running.answer(running.load("trouble/well", "{}"))
     names = [name for faults in FAULTS.values() for name in faults]
-    return hello, {name: Load(f"{to}/trouble/{name}", bearer, "{}") for name in names}
-
-
-def _remove_leftovers(state: Path) -> None:
-    owner = FileStore(state / "store").read("index", "owner")
-    if owner is not None:
-        remove_owned(require_engine(), str(owner["id"]))
+    return hello, {name: running.load(f"trouble/{name}", "{}") for name in names}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xcore.runtimes import procfs
+
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000  # the kernel refuses less
 CONTROLLERS = ("memory", "pids", "cpu")
@@ -133,8 +135,7 @@ class Cgroup:
         for hierarchy, folder in self._folders:
             if "memory" in hierarchy.controllers:
                 name = "memory.oom_control" if hierarchy.version == 1 else "memory.events"
-                fields = (line.split() for line in _read(folder / name).splitlines())
-                return next((int(f[1]) for f in fields if f[0] == "oom_kill"), 0)
+                return procfs.oom_count(_read(folder / name))
         return 0
 
     def kill(self) -> None:

@@ -48,10 +48,15 @@ def in_cgroup(pid: int, name: str) -> bool:
 def oom_kills(pid: int) -> int:
     """Count the memory kills in the control group of a process; 0 where that cannot be known."""
     try:
-        counts = dict(line.split(" ", 1) for line in _memory_events(pid).read_text("ascii").splitlines())
-        return int(counts.get("oom_kill", "0"))
+        return oom_count(_memory_events(pid).read_text("ascii"))
     except (OSError, ValueError, KeyError):
         return 0
+
+
+def oom_count(events: str) -> int:
+    """Read the memory kills from memory.oom_control or memory.events."""
+    counts = dict(line.split(" ", 1) for line in events.splitlines())
+    return int(counts.get("oom_kill", "0"))
 
 
 def _memory_events(pid: int) -> Path:
