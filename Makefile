@@ -9,6 +9,8 @@ EXPORT := export --quiet --frozen --extra sandbox --no-dev --no-emit-project \
 	--prune pydantic --prune pyyaml --no-header --no-annotate
 # Without the notice of its makers about the time after 2027.
 MKDOCS = NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs
+# Never --quiet: it counts no warning then, and nothing is strict.
+SITE = $(MKDOCS) build --strict
 UV = $$(tools/setup.sh uv)
 
 help: ## this list
@@ -33,10 +35,10 @@ check: venv ## static checks: format, lint, types, layers, Dockerfile, lock, doc
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint sandbox_image/Dockerfile
 	@$(UV) $(EXPORT) | diff -u sandbox_image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
-	@$(MKDOCS) build --strict --quiet
+	@said=$$($(SITE) 2>&1) || { echo "$$said" >&2; exit 1; }
 
 docs: venv ## the documentation as a site, in site/ and on 127.0.0.1:8001; Ctrl-C stops it
-	@$(MKDOCS) build --strict --quiet
+	@$(SITE)
 	@$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
 bench: venv ## measurements, as ratios against a peer taken in the same run

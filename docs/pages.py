@@ -52,6 +52,8 @@ def _turned(found: re.Match[str], here: str) -> str:
     source = SOURCES.get(here, f"docs/{here}")
     repository_path = os.path.normpath(Path(source).parent / path)
     there = ELSEWHERE.get(repository_path, repository_path.removeprefix("docs/"))
+    if there.startswith("examples/"):
+        there, hash_, anchor = "examples.md", "#", there.split("/")[1]
     return f"]({os.path.relpath(there, Path(here).parent)}{hash_}{anchor})"
 
 

@@ -239,7 +239,7 @@ def test_every_page_can_be_found():
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     built = tmp_path_factory.mktemp("site")
-    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--quiet", "--site-dir", built]
+    command = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", built]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return built
