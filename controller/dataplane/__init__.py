@@ -4,5 +4,6 @@ protocol    guard and dispatch, inside uvicorn's protocol class; ending: how a c
 request     a head read once, a body on its way        answer     a head of our making, a body framed anew
 exchange    one request between the two: waiting, streaming, deadlines        admission  whether it may go on
 upstream    the pool of connections to an instance     connection  one of them, over a socket or (inprocess) a pipe
+cookies, locations  what of an answer is bound to its plugin's part of the origin
 way         what is kept per plugin     plane  what all share     limits  bulkheads     target, headers  pure rules
 """

@@ -51,7 +51,11 @@ class Answer:
             connection = b"connection: keep-alive\r\n"
         else:
             connection = b""
-        return b"x-request-id: %b\r\n%b%b\r\n" % (request.request_id, self._client.date_lines(), connection)
+        return b"x-content-type-options: nosniff\r\nx-request-id: %b\r\n%b%b\r\n" % (
+            request.request_id,
+            self._client.date_lines(),
+            connection,
+        )
 
     def body(self, chunk: bytes) -> None:
         self._bodied = True

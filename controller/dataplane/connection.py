@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from controller.dataplane import headers as rules
+from controller.dataplane import cookies, headers as rules, locations
 
 if TYPE_CHECKING:
     from controller.dataplane.exchange import Exchange
@@ -132,11 +132,15 @@ class Connection(asyncio.Protocol):
         if status > 599 or exchange is None:
             raise BadAnswer("a status there is not")
         lines, special = rules.to_client(self._headers)
+        request = exchange.request
+        if not rules.REWRITTEN.isdisjoint(special):
+            lines += cookies.to_client(self._headers, request.plugin)
+            lines += locations.to_client(self._headers, request.host)
         length = _length(special.get(b"content-length"))
         coding = special.get(b"transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != b"chunked"):
             raise BadAnswer("framing that can be read in two ways (RFC 9112 section 6.3)")
-        head_only = exchange.request.method == b"HEAD"
+        head_only = request.method == b"HEAD"
         bodiless = head_only or status in {204, 304}
         self._until_close = not bodiless and length is None and coding is None
         self._in_body = True

@@ -33,26 +33,35 @@ _NOT_TO_PLUGINS = HOP_BY_HOP | {
     b"x-real-ip",
     b"x-request-id",
     b"expect",
+    b"service-worker",
     b"host",
     b"http2-settings",
     b"content-length",
 }
+# Of a request, not on the everyday one: looked at closely.
+RARE = frozenset({b"cookie", b"service-worker"})
+# Of an answer: goes on in another form (see cookies, locations).
+REWRITTEN = frozenset({b"set-cookie", b"location", b"content-location", b"refresh"})
 # What would speak for the controller's whole origin or to a proxy in front of it, and framing, which is ours.
-_NOT_TO_CLIENTS = HOP_BY_HOP | {
-    b"set-cookie",
-    b"strict-transport-security",
-    b"clear-site-data",
-    b"service-worker-allowed",
-    b"alt-svc",
-    b"nel",
-    b"report-to",
-    b"accept-ch",
-    b"x-sendfile",
-    b"x-request-id",
-    b"date",
-    b"server",
-    b"content-length",
-}
+_NOT_TO_CLIENTS = (
+    HOP_BY_HOP
+    | REWRITTEN
+    | {
+        b"strict-transport-security",
+        b"clear-site-data",
+        b"service-worker-allowed",
+        b"alt-svc",
+        b"nel",
+        b"report-to",
+        b"accept-ch",
+        b"x-content-type-options",
+        b"x-sendfile",
+        b"x-request-id",
+        b"date",
+        b"server",
+        b"content-length",
+    }
+)
 _NAMING_NONE = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _OURS = (b"x-forwarded-", b"xcore-", b"x-accel-")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")

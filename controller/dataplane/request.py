@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from controller.dataplane import headers as rules
+from controller.dataplane import cookies, headers as rules
 
 SHORT = 262  # a host name and a port
 BUFFER = 64 * 1024
@@ -64,6 +64,8 @@ class Request:
             raise Refusal("MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
         self._lines, special = rules.to_plugin(headers)
         self._read_host(special.get(b"host"))
+        if not rules.RARE.isdisjoint(special):
+            self._read_rare(headers, special)
         self.length: int | None = None
         self.chunked = False
         if b"content-length" in special or b"transfer-encoding" in special:
@@ -82,6 +84,12 @@ class Request:
     def expects(self) -> bool:
         """Whether the client waits to be asked for its body (RFC 9110 section 10.1.1)."""
         return self._expect is not None and self._expect.lower() == b"100-continue" and not self.http10
+
+    def _read_rare(self, headers: rules.Headers, special: dict[bytes, bytes]) -> None:
+        self._lines += cookies.to_plugin(headers)
+        if b"service-worker" in special and self.target.partition(b"?")[0].count(b"/") < 3:
+            # A browser lets a script govern its directory: that of `/app/hello` holds all plugins.
+            raise Refusal("Forbidden", "a service worker's script lies below /app/<plugin>/")
 
     def _read_host(self, host: bytes | None) -> None:
         if host is None and not self.http10:

@@ -40,7 +40,6 @@ async def test_a_plugin_sees_what_the_client_sent_and_what_we_add(front):
         "TE: trailers",
         "Trailer: x-thing",
         "Authorization: Bearer the-key",
-        "Cookie: session=1",
         "X-API-Key: the-key",
         "Forwarded: for=6.6.6.6",
         "X-Forwarded-For: 6.6.6.6",
@@ -109,7 +108,6 @@ async def test_trailers_reach_no_application_either(front):
     [
         "Xcore-Reason: ActionFailed",
         "Xcore-Anything: 1",
-        "Set-Cookie: a=b",
         "Strict-Transport-Security: max-age=1",
         "Clear-Site-Data: *",
         "Service-Worker-Allowed: /",
@@ -123,13 +121,14 @@ async def test_trailers_reach_no_application_either(front):
         "Trailer: x",
         "Upgrade: h2c",
         "Server: plugin",
+        "X-Content-Type-Options: anything",
         "Date: yesterday",
         "X-Request-ID: forged",
         "X_Thing: 1",
     ],
 )
 async def test_what_is_not_a_plugins_to_say_never_reaches_a_client(front, field):
-    """No plugin can forge our errors, set cookies for the whole origin, or speak to a proxy in front of us."""
+    """No plugin can forge our errors, speak for the whole origin, or speak to a proxy in front of us."""
     await front.upstream(canned(ok(extra=field.encode() + b"\r\nX-Thing: 1\r\nX-Plain: 2\r\n")))
     answer = await front.ask(request())
     assert answer["x-plain"] == "2"
@@ -137,11 +136,36 @@ async def test_what_is_not_a_plugins_to_say_never_reaches_a_client(front, field)
         "x-plain",
         "x-thing",
         "content-length",
+        "x-content-type-options",
         "x-request-id",
         "date",
     }
     assert field.partition(": ")[2] not in [answer["x-request-id"], answer["date"]]
     assert bool(answer.all("x-thing")) == ("x-thing" not in field)
+
+
+async def test_no_browser_guesses_what_an_answer_is(front):
+    """A plugin's text is not taken for a page or a script, nor is a problem of ours."""
+    await front.upstream()
+    for target in ("/app/hello/greet", "/app/nobody"):
+        assert (await front.ask(request("GET", target)))["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/app/hello", 403),
+        ("/app/hello?a=/b/", 403),
+        ("http://localhost/app/hello", 403),
+        ("/app/hello/", 200),
+        ("/app/hello/worker.js", 200),
+    ],
+)
+async def test_a_service_worker_governs_its_plugins_pages_alone(front, target, status):
+    """A script at `/app/hello` would govern all of `/app/`: a browser is not given one there."""
+    await front.upstream()
+    answer = await front.ask(request("GET", target, "Service-Worker: script"))
+    assert answer.status == status
 
 
 @pytest.mark.parametrize("given", ["abc-1.2_X", "a" * 128])
