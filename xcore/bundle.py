@@ -30,6 +30,7 @@ LEFT_OUT = frozenset(
 MANIFEST = "plugin.yaml"  # judged by itself: most of its fields take effect without a new instance
 COLLECT_AFTER = 60.0
 _ATTEMPTS = 5
+_PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +171,18 @@ def _plain(path: str) -> None:
 def _copy(folder: Path, entries: list[Entry], staging: Path) -> str:
     digest = hashlib.sha256()
     for entry in entries:
-        content = _read(folder, entry)
         target = staging / entry.path
         for parent in reversed(target.relative_to(staging).parents[:-1]):
             (staging / parent).mkdir(exist_ok=True)
             (staging / parent).chmod(0o755)
-        target.write_bytes(content)
-        target.chmod(0o755 if entry.executable else 0o644)
         name = entry.path.encode(errors="surrogateescape")
-        digest.update(b"%d %d %d\n" % (len(name), entry.executable, len(content)))
+        digest.update(b"%d %d %d\n" % (len(name), entry.executable, entry.size))
         digest.update(name)
-        digest.update(content)
+        with target.open("wb") as copy:
+            for piece in _read(folder, entry):
+                digest.update(piece)
+                copy.write(piece)
+        target.chmod(0o755 if entry.executable else 0o644)
     return digest.hexdigest()
 
 
@@ -188,7 +190,7 @@ class _Changed(Exception):
     """What was opened is not what was listed."""
 
 
-def _read(folder: Path, entry: Entry) -> bytes:
+def _read(folder: Path, entry: Entry) -> Iterator[bytes]:
     # Opened without following links: between listing and reading the author may swap a file for one, or a folder on
     # the way to it; then what was opened is another file than the one listed.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -196,7 +198,14 @@ def _read(folder: Path, entry: Entry) -> bytes:
         status = os.fstat(file.fileno())
         if (status.st_mtime_ns, status.st_size, status.st_ino) != (entry.mtime_ns, entry.size, entry.inode):
             raise _Changed
-        return file.read(MAX_BYTES + 1)
+        left = entry.size
+        while piece := file.read(min(_PIECE, left + 1)):
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+        if left:
+            raise _Changed
 
 
 def _refused(path: str, what: str) -> InvalidBundle:
