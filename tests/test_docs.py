@@ -34,6 +34,7 @@ UNITS = {"": 1, "s": 1, "ms": 1, "KiB": 2**10, "MiB": 2**20}
 REFUSALS = (
     *(errors.InvalidManifest, errors.InvalidSpec, errors.InvalidBundle, errors.NotSupported),
     *(errors.NotAllowedTrusted, errors.RouteConflict, errors.StorageFull),
+    *(errors.SecretNotFound,),
 )
 
 
@@ -88,7 +89,16 @@ def test_every_problem_is_documented_with_its_status_and_component():
 
 def test_every_reason_of_a_condition_is_documented():
     """Each reason a condition can carry stands in the table of its condition, and no table names another."""
-    types = {"Accepted", "Programmed", "ImageVerified", "NetworkIsolated", "Progressing", "Active", "Ready"}
+    types = {
+        "Accepted",
+        "ResolvedRefs",
+        "Programmed",
+        "ImageVerified",
+        "NetworkIsolated",
+        "Progressing",
+        "Active",
+        "Ready",
+    }
     constants = {
         node.value for node in ast.walk(ast.parse(read("xcore/status.py"))) if isinstance(node, ast.Constant)
     }
@@ -96,7 +106,13 @@ def test_every_reason_of_a_condition_is_documented():
         value for value in constants if isinstance(value, str) and re.fullmatch(r"([A-Z][a-z]+)+", value)
     }
     isolated = {engine.isolates(None, None)[1] for engine in (DockerEngine, ProcessEngine, InProcessEngine)}
-    reasons = named - types - {"True", "False", "Unknown"} | {"Accepted", "Programmed", "Ready", "NotProbed"}
+    reasons = named - types - {"True", "False", "Unknown"} | {
+        "Accepted",
+        "ResolvedRefs",
+        "Programmed",
+        "Ready",
+        "NotProbed",
+    }
     reasons |= {restart.EXITED, restart.EXHAUSTED} | isolated | {error.reason for error in REFUSALS}
     tables = {kind: rows("docs/reasons.md", kind) for kind in types}
     assert reasons == {reason for table in tables.values() for reason in table}

@@ -129,6 +129,11 @@ def revision(digest: str, manifest: Manifest) -> str:
     return hashlib.sha256(f"{digest}\n{rolling}".encode()).hexdigest()
 
 
+def sealed(revision: str, seal: str) -> str:
+    """Name a revision that also depends on what the manifest only refers to."""
+    return hashlib.sha256(f"{revision}\n{seal}".encode()).hexdigest()
+
+
 def survey(folder: Path) -> list[Entry]:
     """List what a snapshot would hold, sorted; raises InvalidBundle naming what may not be in it."""
     entries = sorted(_walk(folder, "", 0), key=lambda entry: entry.path)

@@ -13,8 +13,9 @@ problem and on the command line. What HTTP status a reason gets is not known her
     ├── Conflict
     │   └── RouteConflict           somebody else has the name
     ├── NotAllowedTrusted           trusted is the operator's decision
-    ├── WorkloadRejected        the engine refused this workload; asking again may not help
-    │   └── ImagePull           its image is not there
+    ├── WorkloadRejected            the engine refused this workload; asking again may not help
+    │   ├── ImagePull               its image is not there
+    │   └── SecretNotFound          a secret it names is not there
     ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
     ├── StorageFull                 no room; nothing half-written
     └── UpstreamError               the plugin's side of the wire
@@ -41,10 +42,14 @@ class Problem:
 
 
 class XcoreError(Exception):
-    """The root: `detail` is a sentence for a person and never holds a stack, host path or secret."""
+    """The root: `detail` is a sentence for a person and never holds a stack, host path or secret.
+
+    `condition`: the one of a plugin's conditions that it makes false when the plugin is refused for it.
+    """
 
     reason = "Internal"
     component = "controller"
+    condition = "Accepted"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -109,6 +114,12 @@ class WorkloadRejected(XcoreError):
 
 class ImagePull(WorkloadRejected):
     reason = "ImagePull"
+    condition = "ImageVerified"
+
+
+class SecretNotFound(WorkloadRejected):
+    reason = "SecretNotFound"
+    condition = "ResolvedRefs"
 
 
 class RuntimeUnavailable(XcoreError):

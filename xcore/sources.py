@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from xcore.bundle import revision
+from xcore.bundle import revision, sealed
 from xcore.clock import Clock, SystemClock
 from xcore.errors import XcoreError
 from xcore.loader import Declared
@@ -35,10 +35,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a preparation adds: a directory of packed dependencies, or the id of the image to run."""
+    """What a preparation adds: a directory of packed dependencies, the id of the image to run, or a seal of secrets."""
 
     site: Path | None = None
     image: str = ""
+    seal: str = ""
 
 
 class Preparation(Protocol):
@@ -177,8 +178,10 @@ class Sources:
 
 
 def _with(declared: Declared, prepared: Prepared) -> Declared:
-    """Add what was prepared; an image's id takes part in the revision as the digest of code does."""
+    """Add what was prepared. An image's id takes part in the revision as the digest of code does, and so does a seal."""
     assert declared.manifest is not None
+    if prepared.seal:
+        return replace(declared, revision=sealed(declared.revision, prepared.seal))
     if prepared.image:
         named = revision(prepared.image, declared.manifest)
         return replace(declared, image=prepared.image, revision=named)

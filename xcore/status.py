@@ -63,10 +63,13 @@ def is_true(status: Mapping[str, Any], condition: str) -> bool:
 
 
 def _conditions(facts: Facts, now: float) -> dict[str, Condition]:
-    conditions = {"Accepted": _accepted(facts)}
+    conditions = {
+        "Accepted": _judged("Accepted", facts),
+        "ResolvedRefs": _judged("ResolvedRefs", facts),
+        "ImageVerified": _image(facts),
+    }
     if facts.observed is not None:
         conditions["Programmed"] = _programmed(facts.observed)
-        conditions["ImageVerified"] = _image(facts.observed)
         conditions["NetworkIsolated"] = facts.isolated
         conditions["Active"] = _active(facts, facts.observed)
     if facts.pending:
@@ -83,9 +86,10 @@ def _active(facts: Facts, observed: Observed) -> Condition:
     return ("True", "Serving", "") if observed.serving else ("False", "Idle", "nothing serves now")
 
 
-def _accepted(facts: Facts) -> Condition:
-    if facts.refused is None:
-        return "True", "Accepted", ""
+def _judged(condition: str, facts: Facts) -> Condition:
+    """A condition whose good reason is called like itself."""
+    if facts.refused is None or facts.refused.condition != condition:
+        return "True", condition, ""
     return "False", facts.refused.reason, told(facts.refused)
 
 
@@ -106,9 +110,11 @@ def _programmed(observed: Observed) -> Condition:
     return ("Unknown" if unknown else "False"), reason, failure.detail
 
 
-def _image(observed: Observed) -> Condition:
-    if isinstance(observed.failure, ImagePull):
-        return "False", "ImagePull", observed.failure.detail
+def _image(facts: Facts) -> Condition:
+    observed = facts.observed
+    for error in (facts.refused, observed.failure if observed else None):
+        if isinstance(error, ImagePull):
+            return "False", "ImagePull", error.detail
     return "True", "NotRequired", ""
 
 

@@ -4,7 +4,15 @@ import pytest
 
 from tests.xcore.kernel import make_workload
 from xcore.clock import rfc3339
-from xcore.errors import ImagePull, InvalidSpec, Problem, RouteConflict, RuntimeUnavailable, WorkloadRejected
+from xcore.errors import (
+    ImagePull,
+    InvalidSpec,
+    Problem,
+    RouteConflict,
+    RuntimeUnavailable,
+    SecretNotFound,
+    WorkloadRejected,
+)
 from xcore.restart import Restarts
 from xcore.runtimes.seams import Observed
 from xcore.status import Facts, build, is_true, told
@@ -56,6 +64,7 @@ def test_a_plugin_that_serves_is_true_in_every_condition():
     seen = conditions(observed(instance()))
     assert {(name, c["status"], c["reason"]) for name, c in seen.items()} == {
         ("Accepted", "True", "Accepted"),
+        ("ResolvedRefs", "True", "ResolvedRefs"),
         ("Programmed", "True", "Programmed"),
         ("ImageVerified", "True", "NotRequired"),
         ("NetworkIsolated", "True", "Enforced"),
@@ -119,7 +128,19 @@ def test_what_was_refused_says_why_and_what_runs_stays_ready(error):
 
 def test_a_refused_folder_that_runs_nothing_is_not_ready_for_that_reason():
     assert reason("Ready", None, refused=RouteConflict("taken")) == ("False", "RouteConflict")
-    assert set(conditions(None, refused=RouteConflict("taken"))) == {"Accepted", "Ready"}
+    shown = {"Accepted", "ResolvedRefs", "ImageVerified", "Ready"}
+    assert set(conditions(None, refused=RouteConflict("taken"))) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "condition"),
+    [(SecretNotFound("no secret"), "ResolvedRefs"), (ImagePull("no image"), "ImageVerified")],
+)
+def test_what_a_manifest_refers_to_is_told_in_a_condition_of_its_own(error, condition):
+    seen = conditions(None, refused=error)
+    assert (seen[condition]["status"], seen[condition]["reason"]) == ("False", error.reason)
+    assert seen["Accepted"]["status"] == "True"
+    assert seen["Ready"]["reason"] == error.reason
     assert reason("Ready", None) == ("False", "Starting")
 
 

@@ -52,6 +52,10 @@ class Place:
     def tmp(self) -> Path:
         return self.directory / "tmp"
 
+    @property
+    def secrets(self) -> Path:
+        return self.directory / "secrets"
+
 
 class Child:
     """Running from its making on; `ended` is set when nothing of it runs any more and `exit` is known."""
@@ -219,6 +223,7 @@ def environment(workload: Workload, place: Place) -> dict[str, str]:
         "PYTHONPATH": ":".join(filter(None, (str(ROOT), declared.get("PYTHONPATH")))),
         "PLUGIN_PATH": str(workload.code),
         "PLUGIN_SOCKET": str(place.directory / SOCKET_NAME),
+        "PLUGIN_SECRETS": str(place.secrets),
         "PLUGIN_SPEC": plugin_spec(workload),
     }
     return {"OMP_NUM_THREADS": "1", **declared, **fixed}

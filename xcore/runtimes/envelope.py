@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xcore.endpoint import SOCKET_NAME
 from xcore.workload import Workload
 
 SOCKET_DIR = "/run/plugin"
+SECRETS_DIR = "/run/secrets"
 CODE_DIR = "/plugin"
 COMMAND = ["python3", "-m", "sandbox_image.runner"]
 SCHEMA = "1"
@@ -41,6 +43,7 @@ class Identity:
     image: str
     seccomp: str
     socket_dir: str | None = None
+    secrets_dir: str | None = None
 
 
 def container_name(workload: Workload, identity: Identity) -> str:
@@ -78,7 +81,7 @@ def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges", f"seccomp={identity.seccomp}"],
         "ReadonlyRootfs": True,
         "Binds": [],
-        "Mounts": [_socket_mount(workload, identity), _code_mount(workload)],
+        "Mounts": [_socket_mount(workload, identity), *_read_only_mounts(workload, identity)],
         "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp},nr_inodes=4096,mode=1777"},  # noqa: S108
         "NetworkMode": "none",
         "PortBindings": {},
@@ -125,14 +128,14 @@ def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:
     return {"Type": "volume", "Target": SOCKET_DIR, "ReadOnly": False, "VolumeOptions": volume}
 
 
-def _code_mount(workload: Workload) -> dict[str, Any]:
-    return {
-        "Type": "bind",
-        "Source": str(workload.code),
-        "Target": CODE_DIR,
-        "ReadOnly": True,
-        "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
-    }
+def _read_only_mounts(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
+    binds = {CODE_DIR: workload.code, SECRETS_DIR: identity.secrets_dir}
+    return [_bind(source, target) for target, source in binds.items() if source is not None]
+
+
+def _bind(source: Path | str, target: str) -> dict[str, Any]:
+    options = {"Propagation": "rprivate", "NonRecursive": True}
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True, "BindOptions": options}
 
 
 def plugin_spec(workload: Workload) -> str:

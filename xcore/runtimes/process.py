@@ -16,7 +16,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from xcore.clock import Clock, SystemClock
@@ -26,6 +26,7 @@ from xcore.manifest import Manifest
 from xcore.runtimes import procfs, reach
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
 from xcore.runtimes.child import Child, Place
+from xcore.runtimes.handed import ReadSecrets, hand_over, no_secrets
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.uids import UIDS, pick
 from xcore.workload import Instance, LogLine, Workload
@@ -38,9 +39,11 @@ _log = logging.getLogger("xcore.process")
 class ProcessEngine:
     """See `Engine`. Socket directories are `<state_dir>/run/<instance>`; control groups bear the state directory's hash."""
 
-    def __init__(self, *, state_dir: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self, *, state_dir: Path, read_secrets: ReadSecrets = no_secrets, clock: Clock | None = None
+    ) -> None:
         self._run = state_dir.resolve() / "run"
-        self._clock = clock or SystemClock()
+        self._read_secrets, self._clock = read_secrets, clock or SystemClock()
         self._groups = Cgroups.here(hashlib.sha256(bytes(self._run)).hexdigest()[:8])
         self._children: dict[str, tuple[Child, Place]] = {}
         self._reserved: set[int] = set()
@@ -145,7 +148,7 @@ class ProcessEngine:
         group = self._make_group(workload, instance)
         place = Place(instance, directory, uid, group, self.enforced)
         try:
-            _make_directories(place)
+            _make_directories(place, self._read_secrets(workload.manifest.spec.secrets))
             child = Child(workload, place, clock=self._clock, changed=self._hints.give)
         except (OSError, WorkloadRejected) as error:
             group.remove()
@@ -172,10 +175,12 @@ class ProcessEngine:
         return uid
 
 
-def _make_directories(place: Place) -> None:
+def _make_directories(place: Place, secrets: Mapping[str, bytes]) -> None:
+    owner = None if place.uid is None else (place.uid, place.uid)
     for directory in (place.directory, place.tmp):
         directory.mkdir(mode=0o700)
         directory.chmod(0o700)  # whatever the umask took away
+    hand_over(secrets, place.secrets, owner=owner)
     # The outer one last: before that nobody but us can reach into it.
     for directory in (place.tmp, place.directory):
         if place.uid is not None:
