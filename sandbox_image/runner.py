@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 
 from sandbox_image import stdio
-from sandbox_image.server import Config, HttpToolsProtocol, Server
+from sandbox_image.server import Config, HttpProtocol, Server
 from xcore.plugin.asgi import Receive, Scope, Send
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
@@ -35,6 +35,7 @@ BACKLOG = 512
 KEEP_ALIVE_SECONDS = 90
 DRAIN_SECONDS = 8
 CANCEL_SECONDS = 1
+_WEBSOCKET = "sandbox_image.websocket"
 _log = logging.getLogger("xcore.runner")
 
 
@@ -63,7 +64,7 @@ def leave(code: int) -> NoReturn:
 
 async def serve(host: Host, listener: socket.socket) -> int:
     """Answer probes from the first moment on, the plugin's requests once its `startup` has ended."""
-    server = _Server(_config(_Guarded(host)))
+    server = _Server(_config(host))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.ask_to_exit)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(_start(host))
@@ -107,11 +108,12 @@ class _Guarded:
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._host(scope, receive, send)
+        with contextlib.suppress(asyncio.CancelledError):  # its client is gone: there is nobody to answer
+            await self._host(scope, receive, send)
         stdio.plug()
 
 
-class _Connection(HttpToolsProtocol):
+class _Connection(HttpProtocol):
     """A connection that took the place of a closed standard stream is refused: prints would go into it.
 
     Shut down at once, and replaced when the loop has let go of it, for libuv never closes descriptors 0 to 2.
@@ -134,11 +136,15 @@ class _Connection(HttpToolsProtocol):
             asyncio.get_running_loop().call_soon(stdio.replace, self._place)
 
 
-def _config(app: _Guarded) -> Config:
+def _config(host: Host) -> Config:
+    # Loaded for applications only: a plugin of actions has no use for it.
+    websocket = importlib.import_module(_WEBSOCKET) if host.hosted.kind == "asgi" else None
     return Config(
-        app,
+        _Guarded(host),
         http=_Connection,
-        ws="none",
+        ws=websocket.WebSocketProtocol if websocket else "none",
+        interface="asgi3",
+        proxy_headers=False,
         lifespan="off",
         log_config=None,
         log_level="warning",
@@ -147,13 +153,17 @@ def _config(app: _Guarded) -> Config:
         date_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        **(websocket.LIMITS if websocket else {}),
     )
 
 
 def _load() -> Host:
     spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
     sys.path.insert(0, os.environ.get("PLUGIN_PATH", "/plugin"))
-    return Host(resolve(spec.entrypoint, _import), make_context(spec, {}))
+    host = Host(resolve(spec.entrypoint, _import), make_context(spec, {}))
+    if host.hosted.kind == "asgi":
+        importlib.import_module(_WEBSOCKET)
+    return host
 
 
 def _import(name: str) -> object:

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from controller.dataplane.connection import Connection
+from sandbox_image.server import HttpProtocol
+from sandbox_image.websocket import LIMITS, WebSocketProtocol
 from xcore.plugin.asgi import ASGIApp, Receive, Scope, Send
 
 HIGH_WATER = 64 * 1024
@@ -28,39 +29,32 @@ def dial_app(app: ASGIApp) -> Callable[[Callable[[], Connection]], Awaitable[Con
         try:
             await app(scope, receive, send)
         except asyncio.CancelledError:
-            return  # the caller is gone (see _stop_unfinished): there is nobody to answer
+            return  # the caller is gone: there is nobody to answer
 
     config = uvicorn.Config(
         cancellable,
         http="httptools",
-        ws="none",
+        ws=WebSocketProtocol,
         interface="asgi3",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        **LIMITS,
     )
 
     async def dial(make: Callable[[], Connection]) -> Connection:
         loop = asyncio.get_running_loop()
         state = ServerState()
-        near_protocol, far_protocol = make(), HttpToolsProtocol(config, state, {}, loop)
+        near_protocol, far_protocol = make(), HttpProtocol(config, state, {}, loop)
         near, far = End(near_protocol, loop), End(far_protocol, loop)
         near.peer, far.peer = far, near
-        far.on_lost = lambda: _stop_unfinished(far_protocol)
         far_protocol.connection_made(far)
         near_protocol.connection_made(near)
         return near_protocol
 
     return dial
-
-
-def _stop_unfinished(server: HttpToolsProtocol) -> None:
-    """The caller is gone: end the call, unless its answer is whole and it only works on in the background."""
-    if server.cycle is not None and not server.cycle.response_complete:
-        for task in server.tasks:
-            task.cancel()
 
 
 class End(asyncio.Transport):
@@ -74,7 +68,11 @@ class End(asyncio.Transport):
         self._inbox: list[bytes] = []
         self._size = 0
         self._scheduled = self._paused = self._closing = self._lost = self._peer_full = False
-        self.on_lost: Callable[[], Any] = lambda: None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """An upgrade: from now on another protocol reads what the other end writes."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closing:
@@ -120,7 +118,6 @@ class End(asyncio.Transport):
             self._lost = self._closing = True
             self._inbox.clear()
             self._protocol.connection_lost(None)
-            self.on_lost()
             self.peer.hung_up()
 
     def hung_up(self) -> None:

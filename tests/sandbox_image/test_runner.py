@@ -17,6 +17,11 @@ from tests.sandbox_image.child import HELLO, ROOT, SECONDS, Connection
 
 PLUGIN = "class P(Plugin):\n    pass\n"
 
+NEITHER = (
+    "neither a class derived from xcore.plugin.Plugin nor an ASGI application"
+    " (a callable of scope, receive and send, such as app = FastAPI())"
+)
+
 
 def test_it_serves_the_example_until_sigterm(start):
     """Typed actions over the socket, GET and POST; SIGTERM ends it with 0, and the log has no noise in it."""
@@ -73,8 +78,8 @@ def test_it_listens_on_a_port_where_told(start):
         ("raise SystemExit(0)", {}, "SystemExit: 0"),
         ("raise KeyboardInterrupt", {}, "KeyboardInterrupt"),
         ("def broken(:", {}, "SyntaxError: invalid syntax (main.py, line 2)"),
-        ("P = 3", {}, "TypeError: main:P is not a class derived from xcore.plugin.Plugin"),
-        ("", {}, "TypeError: main:P is not a class derived from xcore.plugin.Plugin"),
+        ("P = 3", {}, f"TypeError: main:P is an object of int: {NEITHER}"),
+        ("", {}, f"TypeError: main:P is not there: {NEITHER}"),
         ("", {"entrypoint": "other:P"}, "ModuleNotFoundError: No module named 'other'"),
         (
             "",

@@ -18,6 +18,7 @@ from xcore.plugin.asgi import (
     json_answer,
     problem,
     read_body,
+    refuse,
     respond,
 )
 from xcore.plugin.contained import Contained, PluginFailed
@@ -42,11 +43,14 @@ class ActionApp:
         described = [action.description for action in self.actions.values()]
         context = plugin.context
         self.description = msgspec.json.encode(
-            {"name": context.name, "version": context.version, "actions": described}
+            {"name": context.name, "version": context.version, "kind": "actions", "actions": described}
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"][len(scope.get("root_path", "")) :].removeprefix("/")
+        if scope["type"] == "websocket":
+            await refuse(send, _no_websocket(scope))
+            return
         try:
             answer = await self._answer(name, scope, receive)
         except ClientGone:
@@ -55,13 +59,9 @@ class ActionApp:
 
     async def _answer(self, name: str, scope: Scope, receive: Receive) -> Answer:
         action = self.actions.get(name)
-        allowed = action.methods if action else ("GET", "HEAD")
-        if name and action is None:
-            return problem(
-                404, "ActionNotFound", f"there is no action {name!r}", requestId=_request_id(scope)
-            )
-        if scope["method"] not in allowed:
-            return _not_allowed(name or "the plugin itself", allowed, scope)
+        refusal = _refusal(name, action, scope)
+        if refusal is not None:
+            return refusal
         if action is None:
             return json_answer(self.description)
         body = await read_body(receive)
@@ -92,11 +92,25 @@ class ActionApp:
             return action.results.answer(result)
 
 
-def _not_allowed(name: str, allowed: tuple[str, ...], scope: Scope) -> Answer:
-    methods = ", ".join(allowed)
-    answer = problem(405, "MethodNotAllowed", f"{name} answers {methods}", requestId=_request_id(scope))
-    answer.headers.append((b"allow", methods.encode()))
-    return answer
+def _refusal(name: str, action: Action | None, scope: Scope) -> Answer | None:
+    """What is not called at all: an action there is not, another method, a WebSocket."""
+    allowed = action.methods if action else ("GET", "HEAD")
+    if name and action is None:
+        return problem(404, "ActionNotFound", f"there is no action {name!r}", requestId=_request_id(scope))
+    if scope["method"] not in allowed:
+        methods = ", ".join(allowed)
+        detail = f"{name or 'the plugin itself'} answers {methods}"
+        answer = problem(405, "MethodNotAllowed", detail, requestId=_request_id(scope))
+        answer.headers.append((b"allow", methods.encode()))
+        return answer
+    if scope["method"] == "GET" and header(scope, b"upgrade").lower() == b"websocket":
+        return _no_websocket(scope)
+    return None
+
+
+def _no_websocket(scope: Scope) -> Answer:
+    detail = "an action is no WebSocket: call it with POST"
+    return problem(400, "MalformedRequest", detail, requestId=_request_id(scope))
 
 
 def _request_id(scope: Scope) -> str:

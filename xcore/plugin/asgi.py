@@ -20,6 +20,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+GONE = "xcore.gone"
+"""In a scope: what the server calls when the client is gone before the answer was whole."""
+
 JSON = b"application/json"
 # RFC 9110, 5.6.2 and 5.5. Latin-1 is what ASGI carries.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -94,6 +97,15 @@ async def respond(send: Send, answer: Answer) -> None:
         headers = [*headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content})
+
+
+async def refuse(send: Send, answer: Answer) -> None:
+    """Answer a WebSocket's opening handshake with an HTTP answer (extension `websocket.http.response`)."""
+
+    async def prefixed(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await respond(prefixed, answer)
 
 
 def _content(content: object) -> bytes:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from xcore.plugin.asgi import Message
+from xcore.plugin.asgi import ASGIApp, Message
 from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host
 
@@ -63,6 +63,7 @@ class Client:
         scope: dict[str, Any] = {
             "type": "http",
             "method": method,
+            "scheme": "http",
             "path": path,
             "root_path": "",
             "query_string": query.encode("latin-1"),
@@ -86,14 +87,14 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serve(
-    plugin: type[Plugin],
+    plugin: type[Plugin] | ASGIApp,
     *,
     name: str = "plugin",
     version: str = "",
     config: Mapping[str, Any] = {},
     secrets: Mapping[str, str] = {},
 ) -> AsyncIterator[Client]:
-    """Host a plugin for the length of a block: `startup` before, `shutdown` after."""
+    """Host a plugin, a class or an ASGI application, for the length of a block: start-up before, shutdown after."""
     host = Host(plugin, Context(name, version, config, secrets))
     await host.start()
     try:

@@ -113,7 +113,7 @@ class Guest:
         if self.exit is not None:
             return
         if self._host is not None:
-            self._host.threads.close()
+            self._host.hosted.close()
         self.exit, self._host = ended, None
         for logger in self._loggers:
             logger.removeHandler(self._handler)
@@ -152,7 +152,7 @@ class Guest:
             except SystemExit:
                 # Let through, it would end the controller.
                 logging.getLogger(ACTIONS_LOG).exception("the plugin tried to exit")
-                if not begun:
+                if not begun and scope["type"] == "http":
                     detail = "the plugin tried to exit; its traceback is in the plugin's logs"
                     await respond(send, problem(500, "ActionFailed", detail))
 

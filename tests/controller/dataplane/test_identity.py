@@ -185,19 +185,20 @@ async def test_a_trusted_answer_that_breaks_off_is_cut(front, caplog):
 
 async def test_a_trusted_call_ends_when_its_client_leaves(front):
     """A client that leaves ends the call it made, within a second."""
-    running = asyncio.Event()
-    ended = asyncio.Event()
+    running, ended = asyncio.Event(), asyncio.Event()
 
-    async def app(scope, receive, send):
-        running.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+    class Endless(Plugin):
+        @action
+        async def x(self) -> None:
+            running.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
 
-    front.trusted(app)
+    front.trusted(Host(Endless, Context("hello")))
     client = await front.client()
-    client.send(request())
+    client.send(request("POST", "/app/hello/x", chunked=[b"{}"]))
     await running.wait()
     client.leave()
     async with asyncio.timeout(1):

@@ -44,16 +44,33 @@ async def test_probes_lie_outside_the_plugins_paths():
         assert await client.fetch("/other") == (404, b"not found\n")
 
 
-async def test_a_websocket_is_declined():
-    """Actions have none; the connection is closed, nothing is raised."""
+@pytest.mark.parametrize(("path", "kinds"), [("/app/p/x", "http.response"), ("/other", "close")])
+async def test_a_websocket_to_an_action_is_declined(path, kinds):
+    """Its opening handshake is answered with a problem; outside the plugin's paths it is closed."""
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    await host_of()({"type": "websocket", "path": "/app/p/x"}, None, send)
+    await host_of()({"type": "websocket", "path": path, "headers": []}, None, send)
 
-    assert sent == [{"type": "websocket.close", "code": 1003}]
+    assert all(message["type"].startswith(f"websocket.{kinds}") for message in sent)
+    assert sent[0].get("status", 400) == 400
+
+
+async def test_an_offer_to_become_a_websocket_is_declined():
+    """Where the server does not know WebSockets the action is asked with GET, and is not called."""
+
+    class Safe(Plugin):
+        @action(safe=True)
+        async def x(self) -> None:
+            raise AssertionError
+
+    async with serve(Safe) as client:
+        offer = {"connection": "upgrade", "upgrade": "WebSocket"}
+        status, body = await client.request("GET", "x", headers=offer)
+    assert (status, body["reason"]) == (400, "MalformedRequest")
+    assert "no WebSocket" in body["detail"]
 
 
 class Hooked(Plugin):
@@ -100,7 +117,7 @@ async def test_hooks_run_once_in_their_order(hosted):
     await host.stop()
     await host.stop()
 
-    assert host.plugin.seen == ["init p 1", "startup", "shutdown"]
+    assert host.hosted.plugin.seen == ["init p 1", "startup", "shutdown"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), asyncio.CancelledError()])
@@ -124,7 +141,7 @@ async def test_what_startup_raises_is_raised_as_it_is(error, sync):
 
     assert caught.value is error
     assert isinstance(error.__cause__, OSError)
-    assert host.plugin.seen == ["init p 1"]
+    assert host.hosted.plugin.seen == ["init p 1"]
     assert not host.started
 
 
@@ -215,19 +232,54 @@ def module(**members: Any) -> Any:
     return lambda _: SimpleNamespace(**members)
 
 
-def test_an_entry_point_is_a_class_of_plugin():
-    """Anything else is refused with its name: a module, an instance, a stranger, the base class itself."""
-    assert resolve("main:Hooked", module(Hooked=Hooked)) is Hooked
-    for entrypoint, members in {
-        "main": {},
-        "main:": {},
-        "main:Missing": {},
-        "main:Plugin": {"Plugin": Plugin},
-        "main:app": {"app": Quiet.__new__(Quiet)},
-        "main:Stranger": {"Stranger": dict},
-    }.items():
-        with pytest.raises(TypeError, match="is not a class derived from"):
-            resolve(entrypoint, module(**members))
+class AsgiObject:
+    async def __call__(self, scope, receive, send): ...
+
+
+class AsgiClass:
+    """Called with the three, it gives something to await."""
+
+    def __init__(self, scope, receive, send): ...
+
+    def __await__(self):
+        return iter(())
+
+
+async def asgi_function(scope, receive, send): ...
+
+
+def make_app(): ...
+
+
+class Wsgi:
+    def __call__(self, environ, start_response): ...
+
+
+@pytest.mark.parametrize("found", [Hooked, AsgiObject(), AsgiClass, asgi_function])
+def test_an_entry_point_is_a_class_of_plugin_or_an_application(found):
+    """An application is whatever can be called with scope, receive and send, and gives something to await."""
+    assert resolve("main:it", module(it=found)) is found
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        (None, "main:it is not there"),
+        (Plugin, "main:it is the class Plugin"),
+        (dict, "main:it is the class dict"),
+        (Quiet.__new__(Quiet), "main:it is an object of Quiet"),
+        (Wsgi(), "main:it is an object of Wsgi"),
+        (make_app, "an application that a function makes is named after it is made"),
+        (AsgiObject, "main:it is the class AsgiObject"),
+        ("text", "main:it is an object of str"),
+    ],
+)
+def test_an_entry_point_that_is_neither_is_refused(found, named):
+    """By name, with what it is and what is allowed."""
+    with pytest.raises(TypeError) as caught:
+        resolve("main:it", module(it=found))
+    assert named in str(caught.value)
+    assert "derived from xcore.plugin.Plugin nor an ASGI application" in str(caught.value)
 
 
 def test_a_context_knows_who_the_plugin_is():

@@ -138,7 +138,10 @@ async def test_two_revisions_of_one_plugin_run_side_by_side(engine, started):
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("raise StopIteration", "StopIteration"),
         ("x = (", "SyntaxError: '(' was never closed"),
-        ("Hello = 1", "TypeError: main:Hello is not a class derived from xcore.plugin.Plugin"),
+        (
+            "Hello = 1",
+            "TypeError: main:Hello is an object of int: neither a class derived from xcore.plugin.Plugin",
+        ),
         ("from . import helper", "ImportError: attempted relative import with no known parent package"),
         ("import package.up", "ImportError: attempted relative import beyond top-level package"),
         (
