@@ -33,6 +33,8 @@ from xcore.errors import StorageFull, XcoreError
 from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.records import Records
+from xcore.runtimes.byisolation import ByIsolation
+from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.lag import LoopLag
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
@@ -58,26 +60,30 @@ class Parts:
     admin_key: AdminKey | None
 
 
-def serve(settings: Settings) -> int:
-    """Run the controller until SIGTERM or SIGINT; 0 when it ended as asked, 1 when it could not start."""
+def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_all: bool = False) -> int:
+    """Run the controller until SIGTERM or SIGINT; 0 when it ended as asked, 1 when it could not start.
+
+    `listener`: bound already, instead of the settings' address. `sandbox_all`: trusted plugins, too.
+    """
     logs.configure(settings.log_format, settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+            runner.run(_serve(settings, listener, sandbox_all=sandbox_all))
     except XcoreError as error:
         _log.error("cannot start: %s", error)
         return 1
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all: bool) -> None:
     prepare_state_dir(settings.state_dir)
-    listener = listen(settings.host, settings.port)
-    engine = await choose_engine(settings, owner_id(settings.state_dir))
+    listener = given or listen(settings.host, settings.port)
+    sandboxes = await choose_engine(settings, owner_id(settings.state_dir))
+    engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=InProcessEngine())
     # Last of what can fail: a key that was made is also shown.
-    given = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
-    key, made = open_admin_key(settings.state_dir, given)
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
+    key, made = open_admin_key(settings.state_dir, admin_key)
     parts = compose(settings, engine, key if settings.auth == "key" else None)
     server = _Server(parts, listener)
     banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
@@ -178,6 +184,7 @@ class _Server:
     def _drain(self) -> None:
         if self._plane.draining:
             self._server.force_exit = True
+            self._plane.close()
         self._plane.draining = self._server.should_exit = True
         _log.info("finishing requests, then leaving (again: at once)")
 
@@ -185,6 +192,13 @@ class _Server:
 class _QuietServer(uvicorn.Server):
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return contextlib.nullcontext()  # signals are ours: uvicorn would raise them once more at the end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if (
+            self.force_exit
+        ):  # uvicorn leaves it out then; sandboxes must be stopped, or let go of, all the same
+            await self.lifespan.shutdown()
 
 
 def prepare_state_dir(state_dir: Path) -> None:

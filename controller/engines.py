@@ -1,4 +1,4 @@
-"""Choosing where plugins run: what the settings ask for, or, with `auto`, the best that is really there."""
+"""Choosing where sandboxed plugins run: what the settings ask for, or, with `auto`, the best that is really there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import logging
 
 from controller.settings import Settings, is_loopback
 from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
-from xcore.runtimes.byisolation import ByIsolation
 from xcore.runtimes.docker import DockerEngine
-from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.process import ProcessEngine
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.trial import trial
@@ -36,7 +34,7 @@ async def choose_engine(settings: Settings, owner: str) -> Engine:
             raise
         return await _instead(settings, error)
     _log.info("sandboxes run in Docker containers")
-    return ByIsolation(sandboxed=engine, trusted=InProcessEngine())
+    return engine
 
 
 def docker_engine(settings: Settings, owner: str) -> DockerEngine:
@@ -64,4 +62,4 @@ async def _process(settings: Settings) -> Engine:
     _log.warning("sandboxes are child processes: faults are isolated, attackers are not (for development)")
     engine = ProcessEngine(state_dir=settings.state_dir)
     await engine.open()
-    return ByIsolation(sandboxed=engine, trusted=InProcessEngine())
+    return engine

@@ -20,6 +20,8 @@ DISTRIBUTION = "xcore-platform"
 # The commands in the order of the help: module, and what the help says.
 COMMANDS = {
     "serve": ("serve", "Run the controller until it is told to stop."),
+    "new": ("new", "Make a plugin folder with a test that passes."),
+    "test": ("test", "Run a plugin's own tests against it, served in a sandbox."),
     "check": ("local", "Check a plugin folder or manifest without running anything of it."),
     "schema": ("local", "Print the JSON Schema of the Plugin resource."),
     "get": ("plugins", "Show one plugin, or all."),
