@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,7 @@ from xcore.plugin.contained import Contained, PluginFailed
 from xcore.plugin.contract import Plugin
 from xcore.plugin.results import BadResult
 from xcore.plugin.signature import Action, compile_actions
+from xcore.plugin.stream import Opened, Streaming, accepted, open_items
 from xcore.plugin.threads import ActionThreads
 
 DEADLINE_HEADER = b"xcore-deadline-seconds"
@@ -55,9 +57,12 @@ class ActionApp:
             answer = await self._answer(name, scope, receive)
         except ClientGone:
             return
-        await respond(send, answer)
+        if isinstance(answer, Opened):
+            await answer.send(send, partial(_failed, name, scope))
+        else:
+            await respond(send, answer)
 
-    async def _answer(self, name: str, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, name: str, scope: Scope, receive: Receive) -> Answer | Opened:
         action = self.actions.get(name)
         refusal = _refusal(name, action, scope)
         if refusal is not None:
@@ -70,26 +75,43 @@ class ActionApp:
         except BadArguments as bad:
             reason = "InvalidArguments" if bad.status == 422 else "MalformedRequest"
             return problem(bad.status, reason, bad.detail, errors=bad.errors, requestId=_request_id(scope))
-        except PluginFailed as failed:
-            cause = failed.__cause__
-            _log.error("action %s failed", name, exc_info=cause, extra={"requestId": _request_id(scope)})
-            detail = f"the action {name} raised an exception; its traceback is in the plugin's logs"
-        except BadResult as bad:
-            _log.error("action %s %s", name, bad, extra={"requestId": _request_id(scope)})
-            detail = f"the action {name} {bad}"
-        return problem(500, "ActionFailed", detail, requestId=_request_id(scope))
+        except (PluginFailed, BadResult) as error:
+            return _failed(name, scope, error)
 
-    async def _call(self, action: Action, body: bytes, scope: Scope) -> Answer:
+    async def _call(self, action: Action, body: bytes, scope: Scope) -> Answer | Opened:
         # All of it is walled in: types of the plugin's own run its code while they are read and written.
         with Contained(BadArguments, BadResult):
             arguments = action.arguments.read(
                 body, scope["query_string"], from_query=scope["method"] != "POST"
             )
+            if action.streaming is not None:
+                return await self._open(action, action.streaming, arguments, scope)
             if action.is_async:
                 result = await action.method(**arguments)
             else:
                 result = await self.threads.run(partial(action.method, **arguments), _deadline(scope))
             return action.results.answer(result)
+
+    async def _open(
+        self, action: Action, streaming: Streaming, arguments: dict[str, Any], scope: Scope
+    ) -> Opened:
+        items = open_items(action.method, arguments, self.threads, _deadline(scope))
+        opened = Opened(streaming, streaming.framing(accepted(scope)), items)
+        if scope["method"] != "HEAD":
+            await opened.begin()
+        return opened
+
+
+def _failed(name: str, scope: Scope, error: Exception) -> Answer:
+    """Log a failure of the plugin, and give what its client may know of it."""
+    request_id = _request_id(scope)
+    if isinstance(error, BadResult):
+        _log.error("action %s %s", name, error, extra={"requestId": request_id})
+        detail = f"the action {name} {error}"
+    else:
+        _log.error("action %s failed", name, exc_info=error.__cause__, extra={"requestId": request_id})
+        detail = f"the action {name} raised an exception; its traceback is in the plugin's logs"
+    return problem(500, "ActionFailed", detail, requestId=request_id)
 
 
 def _refusal(name: str, action: Action | None, scope: Scope) -> Answer | None:

@@ -33,7 +33,7 @@ def _simpler(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_simpler).encode
-_RAW = (bytes, bytearray, memoryview)
+RAW = (bytes, bytearray, memoryview)
 # JSON whatever their value, and checked by their very type. Not float: NaN is none.
 _PLAIN = frozenset((str, int, bool, type(None)))
 
@@ -45,10 +45,11 @@ class BadResult(Exception):
 class Results:
     """What an action gives: JSON checked against the annotation, raw bytes, or a `Response`."""
 
-    def __init__(self, returns: Any) -> None:
+    def __init__(self, returns: Any, verb: str = "returned") -> None:
+        self._verb = verb
         allowed = members(returns)
-        json = tuple(one for one in allowed if not (_is_raw(one) or _is_response(one)))
-        self._raw = Any in allowed or any(map(_is_raw, allowed))
+        json = tuple(one for one in allowed if not (is_raw(one) or is_response(one)))
+        self._raw = Any in allowed or any(map(is_raw, allowed))
         self._type = returns if json == allowed else typing.Union[json] if json else None  # noqa: UP007
         self._check = None if Any in allowed or not json else msgspec.json.Decoder(self._type)
         self._json = bool(json)
@@ -61,20 +62,28 @@ class Results:
     def answer(self, result: object) -> Answer:
         """Turn what the action returned into an answer; raises BadResult where the annotation does not allow it."""
         try:
-            if type(result) in self._plain:
-                return json_answer(_encode(result))
             if isinstance(result, Response):
                 return render(result)
-            if self._raw and isinstance(result, _RAW):
-                return Answer(200, [(b"content-type", b"application/octet-stream")], bytes(result))
-            return json_answer(self._checked(result))
-        except msgspec.ValidationError as error:
-            raise BadResult(f"returned what its annotation does not allow: {error}") from None
+        except ValueError as error:
+            raise self._unfit(error, result) from None
+        if self._raw and isinstance(result, RAW):
+            return Answer(200, [(b"content-type", b"application/octet-stream")], bytes(result))
+        return json_answer(self.json(result))
+
+    def json(self, result: object) -> bytes:
+        """Turn it into JSON; raises BadResult like `answer`."""
+        try:
+            return _encode(result) if type(result) in self._plain else self._checked(result)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise BadResult(f"returned what cannot be sent: {error}{_hint(result)}") from None
+            raise self._unfit(error, result) from None
+
+    def _unfit(self, error: Exception, result: object) -> BadResult:
+        if isinstance(error, msgspec.ValidationError):
+            return BadResult(f"{self._verb} what its annotation does not allow: {error}")
+        return BadResult(f"{self._verb} what cannot be sent: {error}{_hint(result)}")
 
     def _checked(self, result: object) -> bytes:
-        if not self._json or (isinstance(result, _RAW) and not self._raw):
+        if not self._json or (isinstance(result, RAW) and not self._raw):
             raise msgspec.ValidationError(f"`{type(result).__name__}`")
         body = _encode(result)
         if self._check is not None:
@@ -91,11 +100,11 @@ def _class_of(hint: Any) -> type | None:
     return type(None) if hint is None else hint if isinstance(hint, type) else None
 
 
-def _is_raw(hint: Any) -> bool:
-    return any(hint is one for one in _RAW)
+def is_raw(hint: Any) -> bool:
+    return any(hint is one for one in RAW)
 
 
-def _is_response(hint: Any) -> bool:
+def is_response(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Response)
 
 
@@ -104,5 +113,5 @@ def _hint(result: object) -> str:
         result.close()
         return " (is an `await` missing?)"
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        return " (streams are not supported in this version: return a list)"
+        return " (to stream, yield in the action itself)"
     return ""

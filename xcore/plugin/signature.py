@@ -11,6 +11,7 @@ from typing import Any
 from xcore.plugin.arguments import Arguments
 from xcore.plugin.contract import MARK, ActionMark, Plugin
 from xcore.plugin.results import Results
+from xcore.plugin.stream import Streaming, is_stream
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _HOOKS = frozenset(("startup", "shutdown", "health"))
@@ -23,12 +24,16 @@ class Action:
         self.name, self.method = name, method
         self.methods = ("GET", "HEAD", "POST") if safe else ("POST",)
         self.is_async = inspect.iscoroutinefunction(method)
-        if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
-            raise TypeError(f"action {name}: generators (streams) are not supported in this version")
+        self.streaming: Streaming | None = None
         try:
             hints = _hints(method, owner)
             self.arguments = Arguments(name, method, hints)
-            self.results = Results(hints.get("return", Any))
+            returns = hints.get("return", Any)
+            if is_stream(method):
+                self.streaming = Streaming(returns)
+                self.results = self.streaming.results
+            else:
+                self.results = Results(returns)
             self.description = self._describe()
         except (TypeError, ValueError, NameError) as error:
             raise TypeError(f"action {name}: {error}") from error
@@ -40,6 +45,7 @@ class Action:
             "methods": [method for method in self.methods if method != "HEAD"],
             "arguments": self.arguments.schema(),
             "rawBody": self.arguments.raw is not None,
+            "stream": self.streaming is not None,
         }
         result = self.results.schema()
         return described if result is None else {**described, "result": result}

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from xcore.plugin.asgi import ASGIApp, Message
+from xcore.plugin.asgi import ASGIApp, Message, Receive
 from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host
 
@@ -24,6 +24,14 @@ class Reply(NamedTuple):
 
     status: int
     body: Any
+
+
+class Cut(ConnectionError):
+    """An answer that failed midway, as a client sees it: `reply` is what has come of it, or the problem it ends with."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"the answer was cut after {reply!r}")
+        self.reply = reply
 
 
 class Client:
@@ -59,30 +67,91 @@ class Client:
         body: bytes = b"",
         headers: Mapping[str, str] = {},
     ) -> Reply:
-        """Ask any path of the host, such as `/ready`."""
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "root_path": "",
-            "query_string": query.encode("latin-1"),
-            "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()],
-        }
+        """Ask any path of the host, such as `/ready`; raises Cut where an answer breaks off."""
         sent: list[Message] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Message) -> None:
             sent.append(message)
 
-        await self.host(scope, receive, send)
+        await self.host(_scope(method, path, query, headers), _giving(body), send)
         start, *rest = sent
         self.headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in start["headers"]}
         content = b"".join(message["body"] for message in rest)
-        is_json = content and self.headers.get("content-type", "").partition(";")[0].endswith("json")
-        return Reply(start["status"], msgspec.json.decode(content) if is_json else content)
+        reply = Reply(start["status"], _decoded(content, self.headers.get("content-type", "")))
+        if not rest or rest[-1].get("more_body", False):
+            raise Cut(reply)
+        return reply
+
+    @contextlib.asynccontextmanager
+    async def stream(self, action: str, /, **arguments: Any) -> AsyncIterator[AsyncIterator[Any]]:
+        """POST to an action that yields JSON, and read its items one by one; leaving the block leaves the stream.
+
+        The plugin is not asked for the item after the next before this one is taken. Raises Cut where the stream
+        fails.
+        """
+        pieces: asyncio.Queue[Message | None] = asyncio.Queue(1)
+        scope = _scope("POST", f"{self.host.root_path}/{action}", "", {})
+
+        left = False
+
+        async def send(message: Message | None) -> None:
+            if not left:
+                await pieces.put(message)
+
+        async def run() -> None:
+            await self.host(scope, _giving(msgspec.json.encode(arguments)), send)
+            await send(None)
+
+        running = asyncio.create_task(run())
+        try:
+            yield _items(pieces)
+        finally:
+            left = True
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def _items(pieces: asyncio.Queue[Message | None]) -> AsyncIterator[Any]:
+    status = 0
+    while (message := await pieces.get()) is not None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        elif status != 200:
+            raise Cut(Reply(status, msgspec.json.decode(message["body"])))
+        elif not message.get("more_body", False):
+            return
+        else:
+            item = msgspec.json.decode(message["body"])
+            if isinstance(item, dict) and item.keys() == {"error"}:
+                raise Cut(Reply(status, item["error"]))
+            yield item
+    raise Cut(Reply(status, None))
+
+
+def _scope(method: str, path: str, query: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "root_path": "",
+        "query_string": query.encode("latin-1"),
+        "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()],
+    }
+
+
+def _giving(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _decoded(content: bytes, content_type: str) -> Any:
+    media = content_type.partition(";")[0]
+    if media.endswith("ndjson"):
+        return msgspec.json.Decoder().decode_lines(content)
+    return msgspec.json.decode(content) if content and media.endswith("json") else content
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import math
 import queue
 import threading
 import time
@@ -46,11 +47,11 @@ class ActionThreads:
         self._calls: set[_Call] = set()  # queued or running
         self._threads: list[threading.Thread] = []
 
-    async def run(self, function: Callable[[], T], deadline: float) -> T:
+    async def run(self, function: Callable[[], T], deadline: float, *, left: float = math.inf) -> T:
         """Run `function` in a thread and return what it returns; raises PluginFailed from what it raises.
 
-        `deadline`: seconds its caller waits. A call still queued by then is never started; a running one is not
-        stopped, not even by cancelling its caller.
+        `deadline`: seconds its caller waits; `left`: seconds it has once its caller is cancelled. A call still queued
+        by then is never started; a running one is not stopped, not even by cancelling its caller.
         """
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         call = _Call(function, self._clock() + deadline, waiter, contextvars.copy_context())
@@ -62,7 +63,11 @@ class ActionThreads:
                 self._calls.discard(call)
                 raise PluginFailed from error
         self._queue.put(call)
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            call.deadline = min(call.deadline, self._clock() + left)
+            raise
 
     def stuck(self) -> bool:
         late = self._clock() - ALLOWANCE_SECONDS

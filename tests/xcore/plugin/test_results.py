@@ -150,8 +150,8 @@ def test_a_forgotten_await_is_told():
 
 @pytest.mark.parametrize("make", [lambda: (i for i in ()), _agen])
 def test_a_generator_is_told(make):
-    """Streams are refused by name, not by a riddle."""
-    with pytest.raises(BadResult, match="streams are not supported"):
+    """A generator is no result; the action itself may be one."""
+    with pytest.raises(BadResult, match="to stream, yield in the action itself"):
         Results(Any).answer(make())
 
 

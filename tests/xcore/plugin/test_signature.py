@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.xcore.plugin import elsewhere
-from xcore.plugin import Context, Plugin, action
+from xcore.plugin import Context, Plugin, Response, action
 from xcore.plugin.host import Host
 from xcore.plugin.testing import serve
 
@@ -168,12 +169,20 @@ async def _unresolved(self, a: Nowhere):  # noqa: F821
     pass
 
 
-async def _stream(self):
+async def _stream(self) -> int:
     yield 1
 
 
-def _sync_stream(self):
+def _sync_stream(self) -> list[int]:
     yield 1
+
+
+def _mixed_stream(self) -> Iterator[int | bytes]:
+    yield 1
+
+
+async def _stream_of_responses(self) -> AsyncIterator[Response]:
+    yield Response()
 
 
 async def _untagged(self) -> Point | Line:
@@ -190,8 +199,10 @@ async def _untagged(self) -> Point | Line:
         (_unknown, "Positive"),
         (_unknown_result, "Positive"),
         (_unresolved, "Nowhere"),
-        (_stream, "streams"),
-        (_sync_stream, "streams"),
+        (_stream, "a generator is annotated as AsyncIterator"),
+        (_sync_stream, "a generator is annotated as AsyncIterator"),
+        (_mixed_stream, "all bytes, or all JSON"),
+        (_stream_of_responses, "Response is no item"),
         (_untagged, "union"),
     ],
 )
