@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from xcore.plugin import openapi
 from xcore.plugin.arguments import BadArguments
 from xcore.plugin.asgi import (
     Answer,
@@ -29,6 +30,7 @@ from xcore.plugin.signature import Action, compile_actions
 from xcore.plugin.stream import Opened, Streaming, accepted, open_items
 from xcore.plugin.threads import ActionThreads
 
+OPENAPI = "openapi.json"  # no action can be called so
 DEADLINE_HEADER = b"xcore-deadline-seconds"
 DEFAULT_DEADLINE = 30.0
 MAX_DEADLINE = 86_400.0
@@ -42,11 +44,18 @@ class ActionApp:
         self.plugin = plugin
         self.threads = threads
         self.actions = compile_actions(plugin)
+        self._document: bytes | None = None
         described = [action.description for action in self.actions.values()]
         context = plugin.context
         self.description = msgspec.json.encode(
             {"name": context.name, "version": context.version, "kind": "actions", "actions": described}
         )
+
+    def document(self) -> bytes:
+        """The OpenAPI document."""
+        if self._document is None:
+            self._document = msgspec.json.encode(openapi.document(self.plugin.context, self.actions.values()))
+        return self._document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"][len(scope.get("root_path", "")) :].removeprefix("/")
@@ -68,7 +77,7 @@ class ActionApp:
         if refusal is not None:
             return refusal
         if action is None:
-            return json_answer(self.description)
+            return json_answer(self.document() if name else self.description)
         body = await read_body(receive)
         try:
             return await self._call(action, body, scope)
@@ -117,7 +126,7 @@ def _failed(name: str, scope: Scope, error: Exception) -> Answer:
 def _refusal(name: str, action: Action | None, scope: Scope) -> Answer | None:
     """What is not called at all: an action there is not, another method, a WebSocket."""
     allowed = action.methods if action else ("GET", "HEAD")
-    if name and action is None:
+    if name not in {"", OPENAPI} and action is None:
         return problem(404, "ActionNotFound", f"there is no action {name!r}", requestId=_request_id(scope))
     if scope["method"] not in allowed:
         methods = ", ".join(allowed)

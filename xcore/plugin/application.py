@@ -8,6 +8,7 @@ that leaves is told by `http.disconnect`; a request that has not ended LEAVING_S
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from typing import Any
@@ -32,6 +33,8 @@ from xcore.plugin.contract import Context
 from xcore.plugin.lifespan import Lifespan
 
 LEAVING_SECONDS = 10.0
+DOCUMENT_SECONDS = 4.0
+MAX_DOCUMENT = 2**20
 # RFC 9110, 5.6.2 and 5.5, as ASGI carries it.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
@@ -46,6 +49,7 @@ class Application:
 
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self._app = app
+        self._root_path = f"/app/{context.name}"
         self._lifespan = Lifespan(app)
         self.description = msgspec.json.encode(
             {"name": context.name, "version": context.version, "kind": self.kind, "actions": []}
@@ -59,6 +63,26 @@ class Application:
 
     async def healthy(self) -> bool:
         return True
+
+    async def openapi(self) -> bytes | None:
+        """Ask it for `/openapi.json` of its own; whatever else it does, it has none."""
+        collected = _Collected()
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": f"{self._root_path}/openapi.json",
+            "raw_path": f"{self._root_path}/openapi.json".encode(),
+            "root_path": self._root_path,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"accept", b"application/json")],
+        }
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DOCUMENT_SECONDS):
+                await self(scope, collected.receive, collected.send)
+        return collected.content if collected.status == 200 and collected.whole else None
 
     def stuck(self) -> bool:
         return False
@@ -123,6 +147,29 @@ class _Answering:
             await self._send({"type": "websocket.close", "code": 1011, "reason": "the application failed"})
         else:
             await refuse(self._send, answer)
+
+
+class _Collected:
+    """Takes an answer in, up to MAX_DOCUMENT bytes of it."""
+
+    def __init__(self) -> None:
+        self.status, self.content, self.whole = 0, b"", False
+        self._asked = False
+
+    async def receive(self) -> Message:
+        if self._asked:
+            await asyncio.Event().wait()
+        self._asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        self.content += message.get("body", b"")
+        if len(self.content) > MAX_DOCUMENT:
+            raise OSError("the document is too large")
+        self.whole = not message.get("more_body", False)
 
 
 def _later_cancel(task: asyncio.Task[Any] | None) -> Any:

@@ -4,6 +4,7 @@
     /ready     200 while `health` says so (an application is asked nothing)
     /live      200 while no sync action has outlived its deadline by far (a blocked loop answers nothing)
     /describe  its kind, its actions and their schemas
+    /openapi   its OpenAPI document, if it has one
     /app/...   the plugin
 
 The probes lie outside the plugin's paths: an action named `ready` never meets them.
@@ -124,6 +125,9 @@ class Host:
             return _verdict(not self.hosted.stuck(), "a sync action does not end")
         if path == "/describe":
             return json_answer(self.hosted.description)
+        if path == "/openapi":
+            document = await self.hosted.openapi() if self.started else None
+            return text_answer(404, "no document\n") if document is None else json_answer(document)
         return text_answer(404, "not found\n")
 
 

@@ -21,7 +21,7 @@ _log = logging.getLogger("xcore.plugin")
 class Hosted(Protocol):
     """`start` raises what the plugin fails with, SystemExit included; `stop` never raises.
 
-    `description` is JSON: name, version, kind and actions. `stuck` tells that only a new process can help. `close`
+    `description` is JSON: name, version, kind and actions; `openapi` a document, if there is one. `stuck` tells that only a new process can help. `close`
     lets go of threads. Called with a request (its path below `root_path`), it answers whatever the plugin does.
     """
 
@@ -33,6 +33,7 @@ class Hosted(Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
     async def healthy(self) -> bool: ...
+    async def openapi(self) -> bytes | None: ...
     def stuck(self) -> bool: ...
     def close(self) -> None: ...
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
@@ -83,6 +84,9 @@ class Actions:
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check())
         return await asyncio.shield(self._checking)
+
+    async def openapi(self) -> bytes | None:
+        return self.app.document()
 
     def stuck(self) -> bool:
         return self.threads.stuck()

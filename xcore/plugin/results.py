@@ -49,10 +49,11 @@ class Results:
         self._verb = verb
         allowed = members(returns)
         json = tuple(one for one in allowed if not (is_raw(one) or is_response(one)))
-        self._raw = Any in allowed or any(map(is_raw, allowed))
+        self.gives_bytes = Any in allowed or any(map(is_raw, allowed))
         self._type = returns if json == allowed else typing.Union[json] if json else None  # noqa: UP007
         self._check = None if Any in allowed or not json else msgspec.json.Decoder(self._type)
-        self._json = bool(json)
+        self.gives_json = bool(json)
+        self.gives_anything = any(map(is_response, allowed)) or Any in allowed
         if Any in allowed:
             self._plain = _PLAIN
         else:
@@ -66,7 +67,7 @@ class Results:
                 return render(result)
         except ValueError as error:
             raise self._unfit(error, result) from None
-        if self._raw and isinstance(result, RAW):
+        if self.gives_bytes and isinstance(result, RAW):
             return Answer(200, [(b"content-type", b"application/octet-stream")], bytes(result))
         return json_answer(self.json(result))
 
@@ -83,7 +84,7 @@ class Results:
         return BadResult(f"{self._verb} what cannot be sent: {error}{_hint(result)}")
 
     def _checked(self, result: object) -> bytes:
-        if not self._json or (isinstance(result, RAW) and not self._raw):
+        if not self.gives_json or (isinstance(result, RAW) and not self.gives_bytes):
             raise msgspec.ValidationError(f"`{type(result).__name__}`")
         body = _encode(result)
         if self._check is not None:
