@@ -30,6 +30,7 @@ from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
+from xcore.images import Images
 from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.records import Records
@@ -105,7 +106,7 @@ def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
     manager = Manager(
         Supervised(engine), records=records, collectors=[snapshots], trusted=frozenset(settings.trusted)
     )
-    sources = Sources([Loader(settings.plugins_dir, snapshots)])
+    sources = Sources([Loader(settings.plugins_dir, snapshots)], [Images(engine)])
     plane = DataPlane(manager.routes, key.accepts if key is not None else None)
     return Parts(settings, manager, sources, plane, LoopLag(), key)
 

@@ -2,17 +2,19 @@
 
 A sandbox owns the directory of its socket, so it can put anything there: a link to a host socket, another
 plugin's socket, a FIFO. Dialling therefore opens without following links, demands a socket, connects to what
-was opened (not to the name), and then demands that the peer process belongs to the sandbox.
+was opened (not to the name), and then demands that the peer process belongs to the sandbox. A port is dialled from
+inside the sandbox's own network namespace: whoever listens there is of the sandbox.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,12 +22,16 @@ from typing import Protocol
 from xcore.errors import UpstreamIdentity, UpstreamInvalid, UpstreamUnreachable
 
 SOCKET_NAME = "p.sock"
+CONNECT_SECONDS = 2.0
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _STATUS = re.compile(rb"[1-5][0-9][0-9]")
 
 
 class Endpoint(Protocol):
-    """What probes need of every endpoint. Raises UpstreamError; bounded by `seconds` and `limit` bytes of body."""
+    """What probes need of every endpoint. Raises UpstreamError; bounded by `seconds` and `limit` bytes of body.
+
+    An empty path asks for no more than a connection: (200, nothing).
+    """
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]: ...
 
@@ -41,6 +47,7 @@ class UnixEndpoint:
     directory: Path
     belongs: Callable[[int], bool] = field(compare=False)
     inside: Callable[[], int] | None = field(default=None, compare=False)
+    name: str = SOCKET_NAME
 
     def dial(self) -> socket.socket:
         """Return a connected, non-blocking socket; raises UpstreamUnreachable or UpstreamIdentity."""
@@ -62,32 +69,87 @@ class UnixEndpoint:
 
     def _connect(self, sock: socket.socket) -> None:
         try:
-            _connect_in(sock, os.open(self.directory, _DIRECTORY))
+            _connect_in(sock, self.name, os.open(self.directory, _DIRECTORY))
         except FileNotFoundError:
             if self.inside is None:
                 raise
-            _connect_in(sock, self.inside())
+            _connect_in(sock, self.name, self.inside())
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._get(path, limit)
-        except TimeoutError:
-            raise UpstreamUnreachable(f"no answer to {path} within {seconds:g} s") from None
-        except OSError as error:
-            raise UpstreamUnreachable(f"the connection broke ({type(error).__name__})") from error
+        async with _bounded(path, seconds):
+            return await _ask(self.dial(), path, limit)
 
-    async def _get(self, path: str, limit: int) -> tuple[int, bytes]:
-        # Read by the stream's own rules: one request, connection closed by the other side at the end.
-        reader, writer = await asyncio.open_connection(sock=self.dial(), limit=limit + 65536)
+
+class Loopback(Protocol):
+    """The network of one sandbox. Both raise UpstreamError.
+
+    `socket` makes a non-blocking TCP socket inside it; `prove` raises unless nothing but loopback is in there.
+    """
+
+    async def socket(self, family: int) -> socket.socket: ...
+    async def prove(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """A port on the loopback of a sandbox. Each probe proves anew that its network is cut off: nothing is served before."""
+
+    network: Loopback
+    port: int
+
+    async def dial(self) -> socket.socket:
+        """Return a connected, non-blocking socket; raises UpstreamUnreachable or UpstreamIdentity."""
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n".encode())
-            answer = await reader.read(limit + 4096)
-            while len(answer) <= limit + 4096 and (more := await reader.read(limit + 4096)):
-                answer += more
-        finally:
-            writer.close()
-        return _parse(answer, limit)
+            return await self._connect(socket.AF_INET, "127.0.0.1")
+        except TimeoutError:
+            raise UpstreamUnreachable(f"port {self.port} takes no connections") from None
+        except OSError:
+            with contextlib.suppress(OSError):
+                return await self._connect(socket.AF_INET6, "::1")
+        raise UpstreamUnreachable(f"nothing listens on port {self.port}")
+
+    async def _connect(self, family: int, address: str) -> socket.socket:
+        sock = await self.network.socket(family)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):  # a full backlog: the kernel would try for minutes
+                await asyncio.get_running_loop().sock_connect(sock, (address, self.port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
+        async with _bounded(path, seconds):
+            await self.network.prove()
+            return await _ask(await self.dial(), path, limit)
+
+
+@contextlib.asynccontextmanager
+async def _bounded(path: str, seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise UpstreamUnreachable(f"no answer to {path or 'a connection'} within {seconds:g} s") from None
+    except OSError as error:
+        raise UpstreamUnreachable(f"the connection broke ({type(error).__name__})") from error
+
+
+async def _ask(sock: socket.socket, path: str, limit: int) -> tuple[int, bytes]:
+    """Ask one question over a connected socket, which is closed."""
+    if not path:
+        sock.close()
+        return 200, b""
+    # Read by the stream's own rules: one request, connection closed by the other side at the end.
+    reader, writer = await asyncio.open_connection(sock=sock, limit=limit + 65536)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read(limit + 4096)
+        while len(answer) <= limit + 4096 and (more := await reader.read(limit + 4096)):
+            answer += more
+    finally:
+        writer.close()
+    return _parse(answer, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +168,10 @@ class AsgiEndpoint:
         return status, body[:limit]
 
 
-def _connect_in(sock: socket.socket, directory: int) -> None:
+def _connect_in(sock: socket.socket, name: str, directory: int) -> None:
     """Connect to the socket in an open directory, and close the directory."""
     try:
-        opened = os.open(SOCKET_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             if not stat.S_ISSOCK(os.fstat(opened).st_mode):
                 raise UpstreamIdentity("the sandbox put something else where its socket should be")

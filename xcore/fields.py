@@ -48,6 +48,7 @@ IMAGE = r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$"
 BUNDLE = r"^sha256:[0-9a-f]{64}$"
 PATH = r"^/[!-~]*$"
 MOUNT = r"^(/[A-Za-z0-9._-]+)+$"
+SOCKET = r"^/run/plugin/[A-Za-z0-9][A-Za-z0-9._-]*$"
 CRON = r"^[0-9A-Za-z*,/?#-]+( [0-9A-Za-z*,/?#-]+){4}$"
 TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"
 
@@ -67,6 +68,7 @@ SHAPES: Mapping[str, str] = {
     IMAGE: "an image such as registry.example.com/team/app@sha256: and 64 hexadecimal digits",
     BUNDLE: "sha256: and 64 hexadecimal digits",
     PATH: "a path that begins with / and has no spaces",
+    SOCKET: "a file directly in /run/plugin, such as /run/plugin/p.sock",
     MOUNT: "an absolute path of letters, digits and . _ -, such as /data",
     CRON: "five cron fields, such as 0 4 * * 1-5",
     TIME_ZONE: "an IANA time zone, such as UTC or Europe/Paris",

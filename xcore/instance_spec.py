@@ -11,6 +11,8 @@ from xcore import fields
 from xcore.fields import Label, Model, Subdomain, UniqueBy, Whole, exactly_one, wrong
 from xcore.quantity import parse_bytes, parse_count, parse_cpu
 
+DEFAULT_PORT = 8080
+
 
 class Isolation(StrEnum):
     SANDBOXED = "Sandboxed"
@@ -38,6 +40,9 @@ class Source(Model):
     port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(
         None, description="Port on which the image serves HTTP; 8080 when absent. Only with image."
     )
+    socket: Annotated[str, Field(pattern=fields.SOCKET, max_length=64)] | None = Field(
+        None, description="Unix socket on which the image serves HTTP, in place of a port. Only with image."
+    )
     bundle: Annotated[str, Field(pattern=fields.BUNDLE, max_length=71)] | None = Field(
         None, description="Digest of an archive of code that was sent through the API."
     )
@@ -46,9 +51,17 @@ class Source(Model):
     @model_validator(mode="after")
     def _one(self) -> Self:
         exactly_one(self, "folder", "image", "bundle", "config_map")
-        if self.port is not None and self.image is None:
-            raise wrong("must be absent unless image is given", ("port",))
+        for name in ("port", "socket"):
+            if getattr(self, name) is not None and self.image is None:
+                raise wrong("must be absent unless image is given", (name,))
+        if self.port is not None and self.socket is not None:
+            raise wrong("must be absent where port is given: an image is reached in one way", ("socket",))
         return self
+
+    @property
+    def tcp_port(self) -> int | None:
+        """Where an image listens that has no socket; None for everything else."""
+        return None if self.image is None or self.socket else self.port or DEFAULT_PORT
 
 
 class EnvVar(Model):

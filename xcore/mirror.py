@@ -124,6 +124,8 @@ class Mirror:
         """Ask the runner for its actions, once a revision; what it says is bounded and only for show."""
         if serving is None or serving.revision in entry.actions or entry.describing is not None:
             return
+        if entry.manifest is not None and entry.manifest.spec.source.image is not None:
+            return  # no runner of ours is in there: its paths are its own
         entry.describing = asyncio.create_task(self._describe(entry, serving))
 
     async def _describe(self, entry: Entry, serving: Instance) -> None:

@@ -2,6 +2,8 @@
 
 Start-up is asked often at first (20 ms, growing to the period), so that a fast plugin is ready fast; what counts
 is the window, failureThreshold x periodSeconds. Liveness is not asked before start-up succeeded.
+
+An image is asked for the paths its manifest gives; where it gives none, taking a connection is enough.
 """
 
 from __future__ import annotations
@@ -12,14 +14,28 @@ from dataclasses import dataclass
 from xcore.clock import Clock, sleep
 from xcore.endpoint import Endpoint
 from xcore.errors import UpstreamError
-from xcore.spec import Probes, ProbeSpec
+from xcore.spec import Probes, ProbeSpec, Spec
 from xcore.workload import Phase
 
 FIRST_INTERVAL = 0.02
 GROWTH = 1.4
 BODY_LIMIT = 1024
+CONNECT = ""  # the path that asks for a connection alone
 
 Report = Callable[[Phase, str], None]
+
+
+def probes_of(spec: Spec) -> Probes:
+    """Give what is to be asked: the runner's own paths, or for an image those that were set, else none."""
+    probes = spec.probes
+    if spec.source.image is None:
+        return probes
+    asked = {name: _as_set(getattr(probes, name)) for name in ("startup", "readiness", "liveness")}
+    return probes.model_copy(update=asked)
+
+
+def _as_set(probe: ProbeSpec) -> ProbeSpec:
+    return probe if "path" in probe.model_fields_set else probe.model_copy(update={"path": CONNECT})
 
 
 @dataclass(slots=True)

@@ -274,4 +274,6 @@ class Spec(Model):
             raise wrong("is required, such as main:Hello, unless source.image is given", ("entrypoint",))
         if self.source.image is not None and self.entrypoint is not None:
             raise wrong("must be absent when source.image is given: the image has its own", ("entrypoint",))
+        if self.source.image is not None and self.dependencies:
+            raise wrong("must be absent when source.image is given: the image has its own", ("dependencies",))
         return self

@@ -146,7 +146,8 @@ class Exchange:
             if request.expects and not request.size:
                 client.invite()
             client.resume_request()
-        upstream.transport.write(request.head(self._policy.deadline_line, client.forwarded_lines))
+        head = request.head(self._policy.lines, client.forwarded_lines, cut=self._way.cut)
+        upstream.transport.write(head)
         if client.write_paused:
             upstream.transport.pause_reading()  # it still has to read an earlier answer
 

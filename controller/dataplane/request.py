@@ -115,8 +115,11 @@ class Request:
 
     # -- to the plugin ------------------------------------------------------------------------------------------
 
-    def head(self, ours: bytes, origin: bytes) -> bytes:
-        """Give the head to send and what has come of the body; `ours`, `origin`: whole lines to add."""
+    def head(self, ours: bytes, origin: bytes, *, cut: int = 0) -> bytes:
+        """Give the head to send and what has come of the body; `ours`, `origin`: whole lines to add.
+
+        `cut`: how much of the target is ours alone.
+        """
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"
         elif self.length is not None:
@@ -125,7 +128,7 @@ class Request:
             framing = b"\r\n"
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\n%b%b%b%b" % (
             self.method,
-            self.target,
+            _below(self.target, cut) if cut else self.target,
             self.host,
             b"".join(self._lines),
             self.request_id,
@@ -159,3 +162,9 @@ class Request:
     def end(self) -> bytes:
         self.sent = True
         return b"0\r\n\r\n" if self.chunked else b""
+
+
+def _below(target: bytes, cut: int) -> bytes:
+    """Give a target without the prefix: a path, whatever follows."""
+    rest = target[cut:]
+    return rest if rest.startswith(b"/") else b"/" + rest

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from controller.dataplane.connection import Connection
 from controller.dataplane.inprocess import dial_app
-from xcore.endpoint import AsgiEndpoint, Endpoint, UnixEndpoint
+from xcore.endpoint import AsgiEndpoint, Endpoint, TcpEndpoint, UnixEndpoint
 from xcore.errors import UpstreamError, UpstreamUnreachable
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def dialler(endpoint: Endpoint) -> Dial:
     """Tell how connections to an endpoint are made."""
     if isinstance(endpoint, AsgiEndpoint):
         return dial_app(endpoint.app)
+    if isinstance(endpoint, TcpEndpoint):
+        return _dial_tcp(endpoint)
     assert isinstance(endpoint, UnixEndpoint)
     return _dial_unix(endpoint)
 
@@ -114,6 +116,19 @@ def _dial_unix(endpoint: UnixEndpoint) -> Dial:
         sock = endpoint.dial()
         try:
             _, connection = await asyncio.get_running_loop().create_unix_connection(make, sock=sock)
+        except OSError as error:
+            sock.close()
+            raise UpstreamUnreachable(f"the sandbox hung up: {error.strerror}") from error
+        return connection
+
+    return dial
+
+
+def _dial_tcp(endpoint: TcpEndpoint) -> Dial:
+    async def dial(make: Callable[[], Connection]) -> Connection:
+        sock = await endpoint.dial()
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(make, sock=sock)
         except OSError as error:
             sock.close()
             raise UpstreamUnreachable(f"the sandbox hung up: {error.strerror}") from error

@@ -27,7 +27,7 @@ class Policy(NamedTuple):
     idle: float
     total: float
     max_body: int
-    deadline_line: bytes
+    lines: bytes  # of a head, for the plugin
 
 
 class Counters:
@@ -47,12 +47,13 @@ class Counters:
 
 
 class Way:
-    """One per routed plugin. `route` is None once the plugin is gone; requests under way still hold on to it."""
+    """One per routed plugin. `cut`: bytes of a target it is not sent. `route` is None once the plugin is gone; requests under way still hold on to it."""
 
     __slots__ = (
         "_manifest",
         "bulkhead",
         "counters",
+        "cut",
         "declared",
         "default",
         "held",
@@ -77,8 +78,11 @@ class Way:
             return
         self._manifest = route.manifest
         spec = route.manifest.spec
-        self.declared = {item.name: _policy(item) for item in spec.actions}
-        self.default = _policy(route.manifest.action(""))
+        # An image knows nothing of the prefix it is served below: its paths begin where the prefix ends.
+        prefix = f"/app/{route.plugin}" if spec.source.image else ""
+        self.cut = len(prefix)
+        self.declared = {item.name: _policy(item, prefix) for item in spec.actions}
+        self.default = _policy(route.manifest.action(""), prefix)
         self.limit = spec.traffic.max_concurrent_requests
         self.queue, self.queue_seconds = spec.traffic.queue.max_length, spec.traffic.queue.timeout_seconds
 
@@ -86,8 +90,9 @@ class Way:
         return self.declared.get(action, self.default)
 
 
-def _policy(item: ActionSpec) -> Policy:
+def _policy(item: ActionSpec, prefix: str) -> Policy:
     times = item.timeouts
+    told = b"x-forwarded-prefix: %b\r\n" % prefix.encode("ascii") if prefix else b""
     return Policy(
         public=item.access is Access.PUBLIC,
         methods=frozenset(method.encode() for method in item.methods),
@@ -95,5 +100,5 @@ def _policy(item: ActionSpec) -> Policy:
         idle=times.idle_seconds,
         total=times.max_duration_seconds,
         max_body=item.max_body_bytes,
-        deadline_line=b"xcore-deadline-seconds: %g\r\n" % times.first_byte_seconds,
+        lines=b"xcore-deadline-seconds: %g\r\n%b" % (times.first_byte_seconds, told),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xcore.describe import describe
-from xcore.endpoint import AsgiEndpoint, UnixEndpoint
+from xcore.endpoint import AsgiEndpoint, TcpEndpoint, UnixEndpoint
 from xcore.errors import UpstreamError, UpstreamIdentity, UpstreamInvalid, UpstreamUnreachable
 from xcore.testing import Behaviour, FakeClock, FakeEndpoint
 
@@ -243,3 +243,103 @@ async def test_a_description_is_believed_as_far_as_names_go():
 async def test_a_description_that_is_none_is_refused(body):
     with pytest.raises(UpstreamInvalid):
         await describe(Says(body), 2**20)
+
+
+# -- a port on the loopback of a sandbox ------------------------------------------------------------------------------
+
+
+class Network:
+    """Stands for a sandbox's network: this machine's own loopback."""
+
+    def __init__(self, fault=None):
+        self.fault, self.proofs, self.families = fault, 0, []
+
+    async def socket(self, family):
+        self.families.append(family)
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    async def prove(self):
+        self.proofs += 1
+        if self.fault is not None:
+            raise self.fault
+
+
+@contextlib.asynccontextmanager
+async def serving(host="127.0.0.1", answer=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"):
+    async def talk(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(talk, host, 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_port_is_asked_like_a_socket():
+    async with serving() as port:
+        assert await get(TcpEndpoint(Network(), port)) == (200, b"ok")
+
+
+async def test_an_empty_path_asks_for_a_connection_alone(tmp_path):
+    """Nothing is written to it, whatever it is that listens."""
+    async with serving(answer=b"no HTTP") as port:
+        assert await get(TcpEndpoint(Network(), port), "") == (200, b"")
+    with listening(tmp_path) as listener:
+        assert await get(endpoint(tmp_path), "") == (200, b"")
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(1) == b""
+
+
+async def test_nothing_is_asked_of_a_network_that_is_not_proven_to_be_cut_off():
+    network = Network(UpstreamIdentity("the sandbox has network devices beside loopback: eth0"))
+    async with serving() as port:
+        with pytest.raises(UpstreamIdentity, match="eth0"):
+            await get(TcpEndpoint(network, port), "")
+    assert network.families == []
+
+
+async def test_every_probe_proves_it_anew_and_no_request_waits_for_that():
+    network = Network()
+    async with serving() as port:
+        of = TcpEndpoint(network, port)
+        await get(of)
+        await get(of, "")
+        (await of.dial()).close()
+    assert network.proofs == 2
+
+
+async def test_a_port_that_listens_on_the_newer_loopback_alone_is_found_too():
+    async with serving("::1") as port:
+        assert await get(TcpEndpoint(Network(), port)) == (200, b"ok")
+
+
+async def test_a_port_nobody_listens_on_is_said_so():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(UpstreamUnreachable, match=f"nothing listens on port {port}"):
+        await get(TcpEndpoint(Network(), port), "")
+
+
+async def test_a_port_whose_backlog_is_full_is_given_up_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr("xcore.endpoint.CONNECT_SECONDS", 0.1)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        with pytest.raises(UpstreamUnreachable, match="takes no connections"):
+            await TcpEndpoint(Network(), listener.getsockname()[1]).dial()
+
+
+def test_two_ways_to_one_port_of_one_sandbox_are_the_same_way():
+    """A look at the engine makes them anew; a route must not take that for a change."""
+    network = Network()
+    assert TcpEndpoint(network, 80) == TcpEndpoint(network, 80)
+    assert TcpEndpoint(network, 80) != TcpEndpoint(network, 81)

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, strategies as st
@@ -56,6 +57,49 @@ def test_another_runtime_class_is_the_only_thing_that_adds_a_field():
     plain, gvisor = (create_body(workload(**spec), IDENTITY) for spec in ({}, {"runtimeClass": "runsc"}))
     assert gvisor["HostConfig"].pop("Runtime") == "runsc"
     assert gvisor == plain
+
+
+def image(**source):
+    spec = {"source": {"image": "team/app:1", **source}, "entrypoint": None, "config": {"a": 1}}
+    return replace(
+        workload(**spec, env=[{"name": "MODE", "value": "fast"}]), code=None, image="sha256:" + "1" * 64
+    )
+
+
+def test_an_image_differs_in_what_runs_and_in_what_it_is_told_and_in_nothing_else():
+    """Its own command and directory, no code, no socket, a port; the walls around it are the same."""
+    body = create_body(image(port=3000), replace(IDENTITY, image="sha256:" + "1" * 64, volumes=("/data",)))
+    expected = deepcopy(GOLDEN)
+    for field in ("Entrypoint", "Cmd", "WorkingDir"):
+        del expected[field]
+    expected["Image"] = "sha256:" + "1" * 64
+    expected["Env"] = [
+        "PORT=3000",
+        "MODE=fast",
+        "HOME=/tmp",
+        'PLUGIN_SPEC={"name":"hello","version":"1.0.0","entrypoint":null,"config":{"a":1}}',
+    ]
+    expected["Labels"]["dev.xcore.listens"] = "3000"
+    expected["HostConfig"]["Mounts"] = []
+    expected["HostConfig"]["Tmpfs"]["/data"] = expected["HostConfig"]["Tmpfs"]["/tmp"]
+    assert body == expected
+
+
+def test_an_image_that_listens_on_a_socket_gets_the_directory_for_it():
+    body = create_body(image(socket="/run/plugin/app.sock"), IDENTITY)
+    assert body["HostConfig"]["Mounts"] == GOLDEN["HostConfig"]["Mounts"][:1]
+    assert body["Labels"]["dev.xcore.listens"] == "/run/plugin/app.sock"
+    assert "PLUGIN_SOCKET=/run/plugin/app.sock" in body["Env"]
+    assert not any(item.startswith("PORT=") for item in body["Env"])
+
+
+def test_a_manifest_may_name_another_port_to_an_image_by_itself():
+    """PORT is a habit, no rule: where the manifest sets it, that counts."""
+    body = create_body(
+        workload(source={"image": "a"}, entrypoint=None, env=[{"name": "PORT", "value": "1"}]), IDENTITY
+    )
+    assert "PORT=1" in body["Env"]
+    assert "PORT=8080" not in body["Env"]
 
 
 def test_the_runner_is_told_nothing_that_may_change_without_a_new_revision():

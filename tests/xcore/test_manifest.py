@@ -122,7 +122,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
 @pytest.mark.parametrize(
     ("spec", "fields"),
     [
-        ({"source": {"image": "app@sha256:" + "0" * 64, "port": 80}, "entrypoint": None}, ["source.image"]),
         ({"source": {"bundle": "sha256:" + "0" * 64}}, ["source.bundle"]),
         ({"source": {"configMap": "code"}}, ["source.configMap"]),
         ({"dependencies": ["pillow>=11"]}, ["dependencies"]),
@@ -144,10 +143,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
         (
             {"probes": {"startup": {"path": "/x"}, "liveness": {"path": "/y"}}},
             ["probes.startup.path", "probes.liveness.path"],
-        ),
-        (
-            {"source": {"image": "app"}, "entrypoint": None, "probes": {"readiness": {"path": "/x"}}},
-            ["source.image"],
         ),
         ({"actions": [{"name": "a"}, {"name": "b", "access": "Scoped"}]}, ["actions[1].access"]),
         ({"actions": [{"name": "a", "access": "Public", "scopes": ["x"]}]}, ["actions[0].scopes"]),

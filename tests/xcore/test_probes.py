@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import manifest
 from xcore.errors import UpstreamUnreachable
-from xcore.probes import Prober
+from xcore.probes import CONNECT, Prober, probes_of
 from xcore.testing import Behaviour, FakeClock, FakeEndpoint
 from xcore.workload import Phase
 
@@ -127,3 +127,16 @@ async def test_a_connection_that_fails_counts_as_a_failure_and_says_why(path):
     await asyncio.gather(task, return_exceptions=True)
     assert len(told) == 1
     assert told[0][1].endswith("nobody listens")
+
+
+def test_the_runner_is_asked_for_its_own_paths():
+    spec = manifest().spec
+    assert probes_of(spec) == spec.probes
+
+
+def test_an_image_is_asked_for_the_paths_that_were_set_and_else_only_for_a_connection():
+    """Even a path that is the default of the runner's counts once it is written down."""
+    probes = {"startup": {"path": "/startup", "periodSeconds": 2}, "liveness": {"failureThreshold": 5}}
+    asked = probes_of(manifest(source={"image": "app"}, entrypoint=None, probes=probes).spec)
+    assert (asked.startup.path, asked.readiness.path, asked.liveness.path) == ("/startup", CONNECT, CONNECT)
+    assert (asked.startup.period_seconds, asked.liveness.failure_threshold) == (2, 5)

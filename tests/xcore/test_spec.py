@@ -52,6 +52,32 @@ BAD = [
     ({"source": {}}, "spec.source", "must have exactly one of folder, image, bundle and configMap"),
     ({"source": {"folder": ".", "image": "a"}}, "spec.source", "must have exactly one of"),
     ({"source": {"folder": ".", "port": 80}}, "spec.source.port", "must be absent unless image is given"),
+    (
+        {"source": {"folder": ".", "socket": "/run/plugin/a"}},
+        "spec.source.socket",
+        "must be absent unless image is given",
+    ),
+    (
+        {"source": {"image": "a", "port": 80, "socket": "/run/plugin/a"}, "entrypoint": None},
+        "spec.source.socket",
+        "must be absent where port is given",
+    ),
+    (
+        {"source": {"image": "a", "socket": "/tmp/a"}},
+        "spec.source.socket",
+        "must be a file directly in /run/plugin",
+    ),
+    (
+        {"source": {"image": "a", "socket": "/run/plugin/.."}},
+        "spec.source.socket",
+        "must be a file directly in",
+    ),
+    ({"source": {"image": "a", "port": 0}}, "spec.source.port", "must be from 1 to 65535"),
+    (
+        {"source": {"image": "a"}, "entrypoint": None, "dependencies": ["pillow"]},
+        "spec.dependencies",
+        "must be absent when source.image is given",
+    ),
     ({"source": {"folder": "a/../.."}}, "spec.source.folder", "must be a folder inside the plugin's own"),
     ({"source": {"folder": "/etc"}}, "spec.source.folder", "must be a folder inside the plugin's own"),
     ({"source": {"folder": "a\\b"}}, "spec.source.folder", "must be a folder inside the plugin's own"),

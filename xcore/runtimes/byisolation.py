@@ -16,7 +16,7 @@ An instance that the trusted engine does not know is the sandboxed engine's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from xcore.errors import Problem, RuntimeUnavailable
 from xcore.instance_spec import Isolation
@@ -50,6 +50,9 @@ class ByIsolation:
     def check(self, manifest: Manifest) -> Sequence[Problem]:
         self._note(manifest)
         return self._engine(manifest).check(manifest)
+
+    async def pin(self, image: str, say: Callable[[str], None]) -> str:
+        return await self._sandboxed.pin(image, say)
 
     async def start(self, workload: Workload) -> Instance:
         self._note(workload.manifest)

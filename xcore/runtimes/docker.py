@@ -24,12 +24,14 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
 from xcore.manifest import Manifest
-from xcore.runtimes import envelope, procfs
+from xcore.runtimes import envelope
+from xcore.runtimes.dockerimage import check_image, pull, volumes_of
 from xcore.runtimes.dockerlog import read_log
-from xcore.runtimes.dockersocket import socket_endpoint
-from xcore.runtimes.dockerstate import Outages, exit_of, parse_time
+from xcore.runtimes.dockersocket import make_socket_dir
+from xcore.runtimes.dockerstate import Outages, instance_of
 from xcore.runtimes.dockersweep import end_what_is_left, sweep_volumes
 from xcore.runtimes.envelope import Identity
+from xcore.runtimes.netns import Namespaces
 from xcore.runtimes.threaded import follow
 from xcore.runtimes.uids import UIDS, UIDS_REMAPPED, pick
 from xcore.workload import Instance, LogLine, Workload
@@ -40,7 +42,9 @@ T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
 THREADS = 8
+PULLS = 2
 _GONE = frozenset({404, 409})
+_INSTEAD = "let the image listen on a unix socket, and name it in spec.source.socket"
 
 
 class DockerEngine:
@@ -57,16 +61,21 @@ class DockerEngine:
         self._out_of_memory: set[str] = set()
         self._reserved: set[int] = set()
         self._uids = UIDS
+        self._namespaces = Namespaces()
+        self._may_visit = False
+        self._pulls = asyncio.Semaphore(PULLS)
         self._runtimes: frozenset[str] = frozenset()
 
     def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
         return "docker"
 
-    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002  all alike here
-        return "True", "Enforced", "the sandbox has no network device but loopback"
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
+        dialled = workload is not None and workload.manifest.spec.source.tcp_port is not None
+        proof = ", and every probe proves it from inside" if dialled else ""
+        return "True", "Enforced", f"the sandbox has no network device but loopback{proof}"
 
-    def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
-        return self._image
+    def image(self, workload: Workload | None) -> str:
+        return workload.image if workload is not None and workload.image else self._image
 
     async def open(self) -> None:
         """Find out what this engine can do; raises RuntimeUnavailable, ImagePull."""
@@ -77,6 +86,7 @@ class DockerEngine:
         if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
             raise RuntimeUnavailable("this engine has no seccomp, so nothing can be isolated on it")
         await self.require_image()
+        self._may_visit = await self._namespaces.permitted()
         await self._call(self._sweep_volumes)
 
     async def require_image(self) -> None:
@@ -87,13 +97,25 @@ class DockerEngine:
                 f"the image {self._image} is not on the engine; `make image` builds it"
             ) from error
 
+    async def pin(self, image: str, say: Callable[[str], None]) -> str:
+        try:
+            found = await self._call(self._client().inspect_image, image)
+        except ImagePull:
+            async with self._pulls:
+                await pull(self._connect, image, say)
+            found = await self._call(self._client().inspect_image, image)
+        return check_image(found)
+
     def check(self, manifest: Manifest) -> Sequence[Problem]:
-        wanted = manifest.spec.runtime_class
+        wanted, source = manifest.spec.runtime_class, manifest.spec.source
         if wanted and wanted not in self._runtimes:
             known = ", ".join(sorted(self._runtimes)) or "none"
             return [
                 Problem("spec.runtimeClass", f"{wanted} is not registered with this engine; it has {known}")
             ]
+        if source.tcp_port and (wanted or not self._may_visit):
+            why = "under a runtimeClass" if wanted else "by a controller without CAP_SYS_ADMIN"
+            return [Problem("spec.source.port", f"cannot be reached {why}: {_INSTEAD}")]
         return []
 
     async def start(self, workload: Workload) -> Instance:
@@ -150,6 +172,7 @@ class DockerEngine:
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._namespaces.close()
         if self._client.cache_info().currsize:
             self._client().close()
 
@@ -160,17 +183,19 @@ class DockerEngine:
 
     def _start(self, workload: Workload, uid: int) -> Instance:
         short_id = secrets.token_hex(4)
+        client, image = self._client(), self.image(workload)
+        volumes = volumes_of(client.inspect_image(image)) if workload.image else ()
         identity = Identity(
             short_id=short_id,
             uid=uid,
             gid=uid if self._sockets is None else os.getegid(),
             owner=self._owner,
-            image=self._image,
+            image=image,
             seccomp=self._seccomp,
-            socket_dir=self._make_socket_dir(short_id),
+            socket_dir=None if self._sockets is None else make_socket_dir(self._sockets / short_id),
+            volumes=volumes,
         )
         body = envelope.create_body(workload, identity)
-        client = self._client()
         created = client.create_container_from_config(body, envelope.container_name(workload, identity))
         try:
             client.start(created["Id"])
@@ -178,14 +203,6 @@ class DockerEngine:
             self._remove(created["Id"])
             raise
         return self._instance(client.inspect_container(created["Id"]))
-
-    def _make_socket_dir(self, short_id: str) -> str | None:
-        if self._sockets is None:
-            return None
-        directory = self._sockets / short_id
-        directory.mkdir(parents=True, mode=0o770)
-        directory.chmod(0o770)
-        return str(directory)
 
     def _signal(self, container: str, signal: str) -> bool:
         """Send it; False when there is nothing left to hear it."""
@@ -215,9 +232,9 @@ class DockerEngine:
             if error.status_code not in _GONE:
                 raise
             return
-        if self._sockets is not None:
-            directory = next(m["Source"] for m in mounts if m["Destination"] == envelope.SOCKET_DIR)
-            shutil.rmtree(directory, ignore_errors=True)
+        for mount in mounts:
+            if self._sockets is not None and mount["Destination"] == envelope.SOCKET_DIR:
+                shutil.rmtree(mount["Source"], ignore_errors=True)
 
     def _sweep_volumes(self) -> None:
         sweep_volumes(self._client(), f"{envelope.OWNER}={self._owner}")
@@ -233,21 +250,8 @@ class DockerEngine:
         return instances
 
     def _instance(self, found: dict[str, Any]) -> Instance:
-        container, labels, state = found["Id"], found["Config"]["Labels"], found["State"]
-        source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == envelope.SOCKET_DIR), None)
-        # An event can be missed; the kernel's own count of a living container cannot.
-        missed = state["Running"] and procfs.oom_kills(state["Pid"]) > 0
-        out_of_memory = bool(state.get("OOMKilled")) or container in self._out_of_memory or missed
-        return Instance(
-            id=container,
-            plugin=labels[envelope.PLUGIN],
-            revision=labels.get(envelope.REVISION, ""),
-            generation=int(labels.get(envelope.GENERATION, "0")),
-            started_at=parse_time(state["StartedAt"]) or parse_time(found["Created"]),
-            endpoint=socket_endpoint(container, state["Pid"], source) if source else None,
-            exit=exit_of(state, self._outages, out_of_memory=out_of_memory),
-            oom=out_of_memory,
-        )
+        killed = found["Id"] in self._out_of_memory
+        return instance_of(found, outages=self._outages, killed=killed, visits=self._namespaces)
 
     def _free_uid(self) -> int:
         """Pick a uid that no sandbox of anybody on this engine has."""
@@ -274,7 +278,7 @@ class DockerEngine:
         try:
             result = await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
         except ImageNotFound as error:
-            raise ImagePull(f"the image {self._image} is not on the engine") from error
+            raise ImagePull(f"the image is not on the engine: {_short(error.explanation)}") from error
         except APIError as error:
             if error.is_server_error() and "OCI runtime" not in str(error.explanation):
                 raise self._away(error) from error

@@ -1,18 +1,36 @@
-"""The way to a container's socket, and the proof that who answers there is in the container."""
+"""The way to a container's socket or port, and the proof that who answers there is in the container."""
 
 from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from xcore.endpoint import UnixEndpoint
+from xcore.endpoint import SOCKET_NAME, Endpoint, TcpEndpoint, UnixEndpoint
 from xcore.runtimes import envelope, procfs
+from xcore.runtimes.netns import Namespace, Namespaces
 
 
-def socket_endpoint(container: str, pid: int, directory: str) -> UnixEndpoint:
+def endpoint_of(found: dict[str, Any], visits: Namespaces) -> Endpoint | None:
+    """Read it from what the engine tells of the container; None for one that was made without."""
+    container, pid = found["Id"], found["State"]["Pid"]
+    listens = found["Config"]["Labels"].get(envelope.LISTENS, SOCKET_NAME)
+    if listens.isdigit():
+        return TcpEndpoint(Namespace(container, pid, visits), int(listens))
+    source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == envelope.SOCKET_DIR), None)
+    if source is None:
+        return None
     belongs = functools.partial(procfs.in_cgroup, name=container)
-    return UnixEndpoint(Path(directory), belongs, functools.partial(_open_inside, container, pid))
+    inside = functools.partial(_open_inside, container, pid)
+    return UnixEndpoint(Path(source), belongs, inside, PurePosixPath(listens).name)
+
+
+def make_socket_dir(directory: Path) -> str:
+    """Make the directory of a sandbox's socket on the host, for a controller that is not root."""
+    directory.mkdir(parents=True, mode=0o770)
+    directory.chmod(0o770)
+    return str(directory)
 
 
 def _open_inside(container: str, pid: int) -> int:

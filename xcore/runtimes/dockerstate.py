@@ -1,4 +1,4 @@
-"""Reading a container's `State`: why it ended, and whether the engine itself was the cause. Pure."""
+"""Reading a container as the engine shows it: what it is, why it ended, and whether the engine itself was the cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from xcore.workload import Exit, ExitReason
+from xcore.runtimes import envelope, procfs
+from xcore.runtimes.dockersocket import endpoint_of
+from xcore.runtimes.netns import Namespaces
+from xcore.workload import Exit, ExitReason, Instance
 
 SETTLING = 10.0
 _ENDED = frozenset({"exited", "dead", "created", "removing"})
@@ -71,3 +74,21 @@ def _reason(code: int, *, evicted: bool, out_of_memory: bool) -> ExitReason:
         return ExitReason.Completed
     # A shell's rule, kept by the init process: 128 + signal.
     return ExitReason.Signal if 128 < code < 128 + 65 else ExitReason.Error
+
+
+def instance_of(found: dict[str, Any], *, outages: Outages, killed: bool, visits: Namespaces) -> Instance:
+    """Read a container as the engine's inspect shows it; `killed`: an event told of a memory kill."""
+    container, labels, state = found["Id"], found["Config"]["Labels"], found["State"]
+    # An event can be missed; the kernel's own count of a living container cannot.
+    missed = state["Running"] and procfs.oom_kills(state["Pid"]) > 0
+    out_of_memory = bool(state.get("OOMKilled")) or killed or missed
+    return Instance(
+        id=container,
+        plugin=labels[envelope.PLUGIN],
+        revision=labels.get(envelope.REVISION, ""),
+        generation=int(labels.get(envelope.GENERATION, "0")),
+        started_at=parse_time(state["StartedAt"]) or parse_time(found["Created"]),
+        endpoint=endpoint_of(found, visits),
+        exit=exit_of(state, outages, out_of_memory=out_of_memory),
+        oom=out_of_memory,
+    )

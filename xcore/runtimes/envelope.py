@@ -26,6 +26,7 @@ REVISION = "dev.xcore.revision"
 GENERATION = "dev.xcore.generation"
 SCHEMA_LABEL = "dev.xcore.schema"
 UID = "dev.xcore.uid"
+LISTENS = "dev.xcore.listens"  # of an image: its port, or the path of its socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Identity:
     """Who a sandbox is: its short id, the uid nobody else on the engine has, and its owner.
 
     `socket_dir`: a host directory in place of the tmpfs volume, for a controller that is not root; `gid` is then
-    the controller's own group, else the uid's twin.
+    the controller's own group, else the uid's twin. `volumes`: directories the image wants to write to.
     """
 
     short_id: str
@@ -44,6 +45,7 @@ class Identity:
     seccomp: str
     socket_dir: str | None = None
     secrets_dir: str | None = None
+    volumes: tuple[str, ...] = ()
 
 
 def container_name(workload: Workload, identity: Identity) -> str:
@@ -55,9 +57,7 @@ def create_body(workload: Workload, identity: Identity) -> dict[str, Any]:
         "Image": identity.image,
         "User": f"{identity.uid}:{identity.gid}",
         "Hostname": f"plugin-{identity.short_id}",
-        "Entrypoint": COMMAND,
-        "Cmd": [],
-        "WorkingDir": "/",
+        **_command(workload),
         "Env": _environment(workload),
         "Labels": _labels(workload, identity),
         "Healthcheck": {"Test": ["NONE"]},  # probed through the socket, never by exec
@@ -69,10 +69,21 @@ def create_body(workload: Workload, identity: Identity) -> dict[str, Any]:
     }
 
 
+def _command(workload: Workload) -> dict[str, Any]:
+    """The runner; an image brings its own command and directory."""
+    if is_image(workload):
+        return {}
+    return {"Entrypoint": COMMAND, "Cmd": [], "WorkingDir": "/"}
+
+
+def is_image(workload: Workload) -> bool:
+    return workload.manifest.spec.source.image is not None
+
+
 def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
     spec = workload.manifest.spec
     memory = spec.resources.memory_bytes
-    tmp = spec.resources.tmp_bytes
+    tmp = f"rw,noexec,nosuid,nodev,size={spec.resources.tmp_bytes},nr_inodes=4096,mode=1777"
     return {
         "Init": True,  # reaps, forwards SIGTERM, and turns a ptrace trick of PID 1 into a clean end
         "Privileged": False,
@@ -81,8 +92,9 @@ def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges", f"seccomp={identity.seccomp}"],
         "ReadonlyRootfs": True,
         "Binds": [],
-        "Mounts": [_socket_mount(workload, identity), *_read_only_mounts(workload, identity)],
-        "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,size={tmp},nr_inodes=4096,mode=1777"},  # noqa: S108
+        "Mounts": _mounts(workload, identity),
+        # An image's volumes would be unbounded disk of the host.
+        "Tmpfs": dict.fromkeys(("/tmp", *identity.volumes), tmp),  # noqa: S108
         "NetworkMode": "none",
         "PortBindings": {},
         "PublishAllPorts": False,
@@ -115,6 +127,12 @@ def _ulimits(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
         # A directory on the host's disk has no size of its own; at least no file in it grows without end.
         limits["fsize"] = workload.manifest.spec.resources.tmp_bytes
     return [{"Name": name, "Soft": limit, "Hard": limit} for name, limit in limits.items()]
+
+
+def _mounts(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
+    dialled = workload.manifest.spec.source.tcp_port is not None
+    sockets = [] if dialled else [_socket_mount(workload, identity)]
+    return [*sockets, *_read_only_mounts(workload, identity)]
 
 
 def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:
@@ -152,14 +170,26 @@ def plugin_spec(workload: Workload) -> str:
 
 def _environment(workload: Workload) -> list[str]:
     declared = {item.name: item.value for item in workload.manifest.spec.env}
-    fixed = {
-        "HOME": "/tmp",  # noqa: S108
+    usual, fixed = _told_image(workload) if is_image(workload) else _told_runner()
+    told = {"HOME": "/tmp", **fixed, "PLUGIN_SPEC": plugin_spec(workload)}  # noqa: S108
+    return [f"{name}={value}" for name, value in {**usual, **declared, **told}.items()]
+
+
+def _told_runner() -> tuple[dict[str, str], dict[str, str]]:
+    """Give what a manifest may set otherwise, and what it may not."""
+    return {"OMP_NUM_THREADS": "1"}, {
         "LANG": "C.UTF-8",
         "PLUGIN_PATH": CODE_DIR,
         "PLUGIN_SOCKET": f"{SOCKET_DIR}/{SOCKET_NAME}",
-        "PLUGIN_SPEC": plugin_spec(workload),
     }
-    return [f"{name}={value}" for name, value in {"OMP_NUM_THREADS": "1", **declared, **fixed}.items()]
+
+
+def _told_image(workload: Workload) -> tuple[dict[str, str], dict[str, str]]:
+    """The same for an image: many listen where PORT says."""
+    source = workload.manifest.spec.source
+    if source.socket:
+        return {}, {"PLUGIN_SOCKET": source.socket}
+    return {"PORT": str(source.tcp_port)}, {}
 
 
 def _labels(workload: Workload, identity: Identity) -> dict[str, str]:
@@ -170,4 +200,11 @@ def _labels(workload: Workload, identity: Identity) -> dict[str, str]:
         GENERATION: str(workload.generation),
         SCHEMA_LABEL: SCHEMA,
         UID: str(identity.uid),
+        **_listens(workload),
     }
+
+
+def _listens(workload: Workload) -> dict[str, str]:
+    source = workload.manifest.spec.source
+    place = source.socket or source.tcp_port
+    return {LISTENS: str(place)} if place else {}

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from xcore.clock import Clock, SystemClock
-from xcore.errors import Problem, WorkloadRejected
+from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.plugin.host import Spec
 from xcore.runtimes.envelope import plugin_spec
@@ -48,9 +48,19 @@ class InProcessEngine:
         """Nothing to find: nothing outlives a process inside it."""
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if manifest.spec.source.image is not None:
+            return [
+                Problem(
+                    "spec.source.image",
+                    "must be absent: a trusted plugin is a folder with code; an image is Sandboxed",
+                )
+            ]
         if manifest.spec.runtime_class is not None:
             return [Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox")]
         return []
+
+    async def pin(self, image: str, say: Callable[[str], None]) -> str:  # noqa: ARG002
+        raise NotSupported(f"a trusted plugin has no image, and so not {image}")
 
     async def start(self, workload: Workload) -> Instance:
         """Return at once; the import runs in a thread, the plugin's startup on the loop."""

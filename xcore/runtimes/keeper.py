@@ -14,6 +14,7 @@ from dataclasses import replace
 from xcore.clock import sleep
 from xcore.errors import RuntimeUnavailable, WorkloadRejected, XcoreError
 from xcore.plan import Remove, Start, Step, Stop, Wait, Wanted, plan
+from xcore.probes import probes_of
 from xcore.restart import FREE, Restarts, forgiven, record, resumed
 from xcore.runtimes.hands import ENGINE_DELAYS, Hands, Ports, delay
 from xcore.runtimes.life import Life
@@ -252,7 +253,7 @@ class Keeper:
         older = self._wanted.replaces
         mine = older is not None and older.revision == life.instance.revision
         source = older if older is not None and mine else self._wanted.target
-        life.probe(source.manifest.spec.probes, self._ports.clock, self._told)
+        life.probe(probes_of(source.manifest.spec), self._ports.clock, self._told)
 
     def _told(self, life: Life, phase: Phase, message: str) -> None:
         life.phase, life.message = phase, message

@@ -16,12 +16,12 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from xcore.clock import Clock, SystemClock
 from xcore.endpoint import SOCKET_NAME
-from xcore.errors import Problem, WorkloadRejected
+from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.runtimes import procfs, reach
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
@@ -75,9 +75,14 @@ class ProcessEngine:
             )
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if manifest.spec.source.image is not None:
+            return [Problem("spec.source.image", "needs the docker runtime: a child process has no image")]
         if manifest.spec.runtime_class is not None:
             return [Problem("spec.runtimeClass", "must be absent: the process runtime has no other kernel")]
         return []
+
+    async def pin(self, image: str, say: Callable[[str], None]) -> str:  # noqa: ARG002
+        raise NotSupported(f"the process runtime runs no images, and so not {image}")
 
     async def start(self, workload: Workload) -> Instance:
         uid = await asyncio.to_thread(self._free_uid) if os.geteuid() == 0 else None

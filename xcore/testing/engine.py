@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcore.clock import Clock, sleep
-from xcore.errors import Problem, RuntimeUnavailable, UpstreamUnreachable, WorkloadRejected, XcoreError
+from xcore.errors import (
+    ImagePull,
+    Problem,
+    RuntimeUnavailable,
+    UpstreamUnreachable,
+    WorkloadRejected,
+    XcoreError,
+)
 from xcore.manifest import Manifest
 from xcore.workload import Exit, ExitReason, Instance, LogLine, Workload
 
@@ -82,7 +89,8 @@ class FakeHost:
 class FakeEngine:
     """See `Engine`. `away`: no call is answered. `refuse`: what `start` raises. `starting_takes`, seconds.
 
-    `fail(call, error)` makes the next such call raise, `after=True` once it has done its work.
+    `fail(call, error)` makes the next such call raise, `after=True` once it has done its work. `images`: the ids of
+    those it has, by name.
     """
 
     def __init__(self, clock: Clock, *, owner: str = "first", host: FakeHost | None = None) -> None:
@@ -90,6 +98,7 @@ class FakeEngine:
         self.refuse: WorkloadRejected | None = None
         self.starting_takes = 0.0
         self.unsupported: list[Problem] = []
+        self.images: dict[str, str] = {}
         self.closed = False
         self._clock, self._owner = clock, owner
         self._away = False
@@ -162,6 +171,13 @@ class FakeEngine:
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:  # noqa: ARG002
         return self.unsupported
+
+    async def pin(self, image: str, say: Callable[[str], None]) -> str:
+        await self._called("pin")
+        say(f"looking for {image}")
+        if image not in self.images:
+            raise ImagePull(f"the image {image} cannot be pulled: there is no registry")
+        return self.images[image]
 
     async def start(self, workload: Workload) -> Instance:
         await self._called("start")

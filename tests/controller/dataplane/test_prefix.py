@@ -1,0 +1,47 @@
+"""An image is served below a prefix it knows nothing of: its own paths reach it, and it is told the prefix."""
+
+import pytest
+
+from tests.controller.dataplane.support import request
+
+IMAGE = {"source": {"image": "app"}, "entrypoint": None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("/app/hello", "/"),
+        ("/app/hello/", "/"),
+        ("/app/hello?a=/b", "/?a=/b"),
+        ("/app/hello/x/y%20z?q=1", "/x/y%20z?q=1"),
+        ("/app/hello/app/hello", "/app/hello"),
+        ("http://localhost/app/hello/x", "/x"),
+    ],
+)
+async def test_an_image_is_asked_for_what_comes_after_its_prefix(front, asked, path):
+    upstream = await front.upstream(**IMAGE)
+    assert (await front.ask(request("GET", asked))).status == 200
+    seen = upstream.journal[-1]
+    assert seen.start == f"GET {path} HTTP/1.1"
+    assert seen["x-forwarded-prefix"] == "/app/hello"
+
+
+async def test_a_plugin_with_our_runner_is_asked_for_the_whole_path(front):
+    upstream = await front.upstream()
+    await front.ask(request("GET", "/app/hello/x"))
+    seen = upstream.journal[-1]
+    assert seen.start == "GET /app/hello/x HTTP/1.1"
+    assert seen.all("x-forwarded-prefix") == []
+
+
+async def test_a_client_cannot_tell_an_image_another_prefix(front):
+    upstream = await front.upstream(**IMAGE)
+    await front.ask(request("GET", "/app/hello/x", "X-Forwarded-Prefix: /evil", "X_Forwarded_Prefix: /evil"))
+    assert upstream.journal[-1]["x-forwarded-prefix"] == "/app/hello"
+
+
+async def test_what_is_said_of_an_action_holds_for_a_path_of_an_image(front):
+    """The first part of the path is the action: its methods and limits are those of the manifest."""
+    await front.upstream(**IMAGE, actions=[{"name": "x", "methods": ["GET"]}])
+    assert (await front.ask(request("POST", "/app/hello/x", body=b""))).status == 405
+    assert (await front.ask(request("POST", "/app/hello/y", body=b""))).status == 200
