@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         request = exchange.request
         if not rules.REWRITTEN.isdisjoint(special):
             lines += cookies.to_client(self._headers, request.plugin)
-            lines += locations.to_client(self._headers, request.host)
+            lines += locations.to_client(self._headers, request.host, request.prefix)
         length = _length(special.get(b"content-length"))
         coding = special.get(b"transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != b"chunked"):

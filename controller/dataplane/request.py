@@ -49,6 +49,7 @@ class Request:
         "length",
         "method",
         "plugin",
+        "prefix",
         "request_id",
         "sent",
         "size",
@@ -74,6 +75,7 @@ class Request:
         self.key = rules.bearer(special.get(b"authorization"))
         self.upgrade, self._expect = special.get(b"upgrade"), special.get(b"expect")
         self.plugin = self.action = ""
+        self.prefix = b""
         self.keep_alive = True
         self.complete = not (self.chunked or self.length)
         self.sent = False
@@ -120,6 +122,8 @@ class Request:
 
         `cut`: how much of the target is ours alone.
         """
+        if cut:
+            self.prefix = self.target[:cut]
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"
         elif self.length is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.controller.dataplane.support import request
+from tests.controller.dataplane.support import canned, ok, request
 
 IMAGE = {"source": {"image": "app"}, "entrypoint": None}
 
@@ -45,3 +45,24 @@ async def test_what_is_said_of_an_action_holds_for_a_path_of_an_image(front):
     await front.upstream(**IMAGE, actions=[{"name": "x", "methods": ["GET"]}])
     assert (await front.ask(request("POST", "/app/hello/x", body=b""))).status == 405
     assert (await front.ask(request("POST", "/app/hello/y", body=b""))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        ("/login?next=/", "/app/hello/login?next=/"),
+        ("/", "/app/hello/"),
+        ("http://localhost/a", "/app/hello/a"),
+        ("/app/hello/a", "/app/hello/a"),
+        ("/app/hello?a", "/app/hello?a"),
+        ("/app/hellofriend", "/app/hello/app/hellofriend"),
+        ("a/b", "a/b"),
+        ("//other.example/a", "//other.example/a"),
+        ("https://other.example/a", "https://other.example/a"),
+    ],
+)
+async def test_where_an_image_sends_its_client_lies_below_its_prefix(front, sent, received):
+    """Unless it knows the prefix, or means another place altogether."""
+    answer = ok(status=b"302 Found", extra=b"location: %b\r\n" % sent.encode())
+    await front.upstream(canned(answer), **IMAGE)
+    assert (await front.ask(request("GET", "/app/hello/x")))["location"] == received
