@@ -5,6 +5,7 @@
 #   tools/setup.sh docker            an engine that answers (as root on Debian: installs and starts one)
 #   tools/setup.sh docker-stop       ends the engine that `docker` started from this checkout, and no other
 #   tools/setup.sh with-docker CMD…  runs CMD with an engine; ends the engine afterwards if it was started for it
+#   tools/setup.sh registry          a registry of images, which tests start and end
 #   tools/setup.sh tools             what `make bench` measures against (nginx, wrk)
 # Progress goes to stderr. Fails with the name of what is missing.
 set -eu
@@ -206,7 +207,8 @@ case $command in
     docker) setup_docker ;;
     docker-stop) stop_docker ;;
     with-docker) with_docker "$@" ;;
+    registry) have docker-registry || apt_install 'docker-registry' docker-registry ;;
     tools) setup_tools ;;
-    help | --help | -h) sed -n '2,10s/^# \{0,1\}//p' "$0" ;;
+    help | --help | -h) sed -n '2,11s/^# \{0,1\}//p' "$0" ;;
     *) fail "unknown step: $command" ;;
 esac
