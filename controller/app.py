@@ -20,19 +20,22 @@ import uvloop
 from fastapi import FastAPI
 
 from controller import logs
-from controller.api import errors, health, metrics, openapi
+from controller.api import errors, health, metrics
 from controller.banner import Banner
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
 from controller.engines import choose_engine
 from controller.settings import Settings
+from controller.sites import open_sites
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
+from sandbox_image.tag import packages
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
 from xcore.images import Images
 from xcore.loader import Loader
 from xcore.manager import Manager
+from xcore.packing.preparation import Packing
 from xcore.records import Records
 from xcore.runtimes.byisolation import ByIsolation
 from xcore.runtimes.inprocess import InProcessEngine
@@ -97,16 +100,17 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
 
 def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
-    snapshots = Snapshots(settings.state_dir / "snapshots")
-    records = Records(
-        FileStore(settings.state_dir / "store"),
-        snapshots=snapshots.directory,
-        sites=settings.state_dir / "sites",
-    )
+    snapshots, sites = Snapshots(settings.state_dir / "snapshots"), open_sites(settings.state_dir)
+    store = FileStore(settings.state_dir / "store")
+    records = Records(store, snapshots=snapshots.directory, sites=sites.directory)
     manager = Manager(
-        Supervised(engine), records=records, collectors=[snapshots], trusted=frozenset(settings.trusted)
+        Supervised(engine),
+        records=records,
+        collectors=[snapshots, sites],
+        trusted=frozenset(settings.trusted),
     )
-    sources = Sources([Loader(settings.plugins_dir, snapshots)], [Images(engine)])
+    packing = Packing(sites, engine.target, packages())
+    sources = Sources([Loader(settings.plugins_dir, snapshots)], [packing, Images(engine)])
     plane = DataPlane(manager.routes, key.accepts if key is not None else None)
     return Parts(settings, manager, sources, plane, LoopLag(), key)
 
@@ -116,14 +120,12 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="xcore",
         summary="Runs plugins safely and answers for them over HTTP.",
-        openapi_url=None,  # ours shows the plugins as well, to those who may call them
         lifespan=functools.partial(_lifespan, parts),
     )
     app.state.plane, app.state.manager = parts.plane, parts.manager
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.include_router(health.router)
     app.include_router(metrics.router)
-    openapi.install(app, parts.manager.routes)
     errors.install(app)
     return app
 

@@ -49,6 +49,11 @@ class Base(NamedTuple):
     machine: str
     glibc: bool
 
+    @property
+    def platform(self) -> str:
+        """As uv calls it."""
+        return f"{self.machine}-{'manylinux_2_28' if self.glibc else 'unknown-linux-musl'}"
+
 
 def main() -> int:
     """Build; return the exit status."""
@@ -82,7 +87,11 @@ def build(tag: str, wanted_base: str | None) -> None:
         say(f"building {tag}")
         run(
             *("docker", "build", "--build-arg", f"BASE_IMAGE={image}"),
-            *("--label", f"dev.xcore.base={image}", "--tag", tag, folder),
+            *("--label", f"dev.xcore.base={image}"),
+            # Dependencies of plugins are packed for what the image says of itself.
+            *("--label", f"dev.xcore.python={base.python[0]}.{base.python[1]}"),
+            *("--label", f"dev.xcore.platform={base.platform}"),
+            *("--tag", tag, folder),
             failure="the image does not build",
             environment=_builder(),
         )
@@ -180,12 +189,11 @@ def ask(image: str) -> Base:
 
 def make_site(site: Path, base: Base) -> None:
     """Unpack the runner's packages for the base's Python and platform."""
-    libc = "manylinux_2_28" if base.glibc else "unknown-linux-musl"
-    say(f"fetching the packages for {base.machine}-{libc}")
+    say(f"fetching the packages for {base.platform}")
     run(
         *(find_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--no-deps"),
         *("--python", sys.executable, "--python-version", f"{base.python[0]}.{base.python[1]}"),
-        *("--python-platform", f"{base.machine}-{libc}", "--link-mode", "copy", "--target", str(site)),
+        *("--python-platform", base.platform, "--link-mode", "copy", "--target", str(site)),
         *("--requirements", str(ROOT / "sandbox_image/requirements.txt")),
         failure="the packages cannot be fetched",
         environment={"UV_PYTHON_DOWNLOADS": "never"},

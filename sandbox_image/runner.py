@@ -24,7 +24,7 @@ from typing import NoReturn
 import msgspec
 import uvloop
 
-from sandbox_image import stdio
+from sandbox_image import importpath, stdio
 from sandbox_image.server import Config, HttpProtocol, Server
 from xcore.plugin.asgi import Receive, Scope, Send
 from xcore.plugin.host import Host, Spec, make_context, resolve
@@ -159,7 +159,7 @@ def _config(host: Host) -> Config:
 
 def _load() -> Host:
     spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
-    sys.path.insert(0, os.environ.get("PLUGIN_PATH", "/plugin"))
+    importpath.extend(os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE"))
     host = Host(resolve(spec.entrypoint, _import), make_context(spec, {}))
     if host.hosted.kind == "asgi":
         importlib.import_module(_WEBSOCKET)

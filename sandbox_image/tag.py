@@ -9,6 +9,7 @@ it is the operator's choice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def image_tag() -> str:
     names = sorted({*RECIPE, *HOST_ONLY, *sources()})
     parts = (f"{name}\0{hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}\n" for name in names)
     return f"{REPOSITORY}:{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}"
+
+
+def packages() -> dict[str, str]:
+    """What the runner brings into every sandbox beside our own modules: names and exact versions."""
+    text = (ROOT / RECIPE[1]).read_text("utf-8")
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
 
 
 def sources() -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import health, metrics, openapi
+from controller.api import health, metrics
 from controller.api.problems import REASONS
 from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
@@ -32,6 +32,7 @@ DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 UNITS = {"": 1, "s": 1, "ms": 1, "KiB": 2**10, "MiB": 2**20}
 # What a manifest or folder can be refused for; the reason stands in Accepted.
 REFUSALS = (
+    *(errors.DependenciesUnresolved, errors.IndexUnavailable),
     *(errors.InvalidManifest, errors.InvalidSpec, errors.InvalidBundle, errors.NotSupported),
     *(errors.NotAllowedTrusted, errors.RouteConflict, errors.StorageFull),
     *(errors.SecretNotFound,),
@@ -161,7 +162,7 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    routers = (plugins.router, events.router, health.router, metrics.router, openapi.router)
+    routers = (plugins.router, events.router, health.router, metrics.router)
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods
     }

@@ -8,6 +8,7 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   ├── InvalidManifest
     │   ├── InvalidSpec             a folder's manifest, told in its status
     │   ├── InvalidBundle           a folder or archive that may not be run
+    │   ├── DependenciesUnresolved  no set of packages is what spec.dependencies want
     │   └── NotSupported            understood, but this runtime or version cannot honour it
     ├── NotFound → PluginNotFound
     ├── Conflict
@@ -16,6 +17,7 @@ problem and on the command line. What HTTP status a reason gets is not known her
     ├── WorkloadRejected            the engine refused this workload; asking again may not help
     │   ├── ImagePull               its image is not there
     │   └── SecretNotFound          a secret it names is not there
+    ├── IndexUnavailable            packages cannot be fetched now
     ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
     ├── StorageFull                 no room; nothing half-written
     └── UpstreamError               the plugin's side of the wire
@@ -81,6 +83,10 @@ class InvalidBundle(Invalid):
     reason = "InvalidBundle"
 
 
+class DependenciesUnresolved(Invalid):
+    reason = "DependenciesUnresolved"
+
+
 class NotSupported(Invalid):
     reason = "NotSupported"
 
@@ -120,6 +126,10 @@ class ImagePull(WorkloadRejected):
 class SecretNotFound(WorkloadRejected):
     reason = "SecretNotFound"
     condition = "ResolvedRefs"
+
+
+class IndexUnavailable(XcoreError):
+    reason = "IndexUnavailable"
 
 
 class RuntimeUnavailable(XcoreError):

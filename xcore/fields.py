@@ -43,7 +43,12 @@ ACTION = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
 ENV = r"^[A-Za-z_][A-Za-z0-9_]*$"
 SCOPE = r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$"
 KEY = r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$"
-REQUIREMENT = r"^[A-Za-z0-9][ -~]*$"
+# A name, extras, versions, a marker: no URL, no path, no option.
+REQUIREMENT = (
+    r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? *(\[[A-Za-z0-9._, -]*\])?"
+    r" *((===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+ *(, *(===|==|~=|!=|<=|>=|<|>) *[A-Za-z0-9.*+!_-]+ *)*)?"
+    r"(;[A-Za-z0-9_.'\"<>=!~() +*,-]+)?$"
+)
 IMAGE = r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$"
 BUNDLE = r"^sha256:[0-9a-f]{64}$"
 PATH = r"^/[!-~]*$"
@@ -64,7 +69,7 @@ SHAPES: Mapping[str, str] = {
     ENV: "letters, digits and underscores, with no digit first",
     SCOPE: "letters, digits and _ . : / -, with a letter or digit first",
     KEY: "letters, digits and . _ -, at most one dot first",
-    REQUIREMENT: "a PEP 508 requirement, such as pillow>=11",
+    REQUIREMENT: "a PEP 508 requirement of a name and versions, such as pillow>=11: no URL, no path",
     IMAGE: "an image such as registry.example.com/team/app@sha256: and 64 hexadecimal digits",
     BUNDLE: "sha256: and 64 hexadecimal digits",
     PATH: "a path that begins with / and has no spaces",
@@ -76,7 +81,22 @@ SHAPES: Mapping[str, str] = {
 
 _RESERVED_ENV = ("LD_", "PLUGIN_")
 _OWN_DIRECTORIES = frozenset(
-    {"bin", "boot", "dev", "etc", "lib", "lib64", "plugin", "proc", "run", "sbin", "sys", "tmp", "usr"}
+    {
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "lib",
+        "lib64",
+        "plugin",
+        "proc",
+        "run",
+        "sbin",
+        "site",
+        "sys",
+        "tmp",
+        "usr",
+    }
 )
 
 MAX_JSON_BYTES = 32 * 1024

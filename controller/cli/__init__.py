@@ -23,6 +23,7 @@ COMMANDS = {
     "new": ("new", "Make a plugin folder with a test that passes."),
     "test": ("test", "Run a plugin's own tests against it, served in a sandbox."),
     "check": ("local", "Check a plugin folder or manifest without running anything of it."),
+    "pack": ("pack", "Lock a plugin's dependencies and unpack them, ready to be mounted into a sandbox."),
     "schema": ("local", "Print the JSON Schema of the Plugin resource."),
     "get": ("plugins", "Show one plugin, or all."),
     "call": ("plugins", "Call an action of a plugin and print its answer."),

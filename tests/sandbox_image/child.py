@@ -40,6 +40,7 @@ class Runner:
         *,
         entrypoint: str = "main:P",
         port: int | None = None,
+        site: Path | None = None,
         command: tuple[str, ...] = ("-m", "sandbox_image.runner"),
         **options,
     ) -> None:
@@ -51,6 +52,7 @@ class Runner:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PLUGIN_PATH": str(folder),
             "PLUGIN_SPEC": json.dumps(spec),
+            **({"PLUGIN_SITE": str(site)} if site else {}),
             **where,
         }
         self.socket = socket_path

@@ -53,6 +53,22 @@ def test_a_controller_that_is_not_root_shares_a_directory_for_the_socket_and_not
     assert body == expected
 
 
+def test_packed_dependencies_add_one_read_only_mount_and_say_where_it_is():
+    plain, packed = (
+        create_body(Workload(manifest(), "r" * 64, 7, CODE, site), IDENTITY)
+        for site in (None, Path("/var/lib/xcore/sites") / ("d" * 64))
+    )
+    assert packed["Env"].pop() == "PLUGIN_SITE=/site"
+    assert packed["HostConfig"]["Mounts"].pop() == {
+        "Type": "bind",
+        "Source": "/var/lib/xcore/sites/" + "d" * 64,
+        "Target": "/site",
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate", "NonRecursive": True},
+    }
+    assert packed == plain
+
+
 def test_another_runtime_class_is_the_only_thing_that_adds_a_field():
     plain, gvisor = (create_body(workload(**spec), IDENTITY) for spec in ({}, {"runtimeClass": "runsc"}))
     assert gvisor["HostConfig"].pop("Runtime") == "runsc"

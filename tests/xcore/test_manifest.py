@@ -124,7 +124,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
     [
         ({"source": {"bundle": "sha256:" + "0" * 64}}, ["source.bundle"]),
         ({"source": {"configMap": "code"}}, ["source.configMap"]),
-        ({"dependencies": ["pillow>=11"]}, ["dependencies"]),
         ({"secrets": [{"name": "token"}]}, ["secrets"]),
         ({"pluginClassName": "small"}, ["pluginClassName"]),
         ({"calls": ["other"]}, ["calls"]),

@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from xcore.errors import Problem, RuntimeUnavailable
 from xcore.instance_spec import Isolation
 from xcore.manifest import Manifest
+from xcore.packing.target import Target
 from xcore.runtimes.seams import Engine
 from xcore.workload import Instance, LogLine, Workload
 
@@ -41,6 +42,11 @@ class ByIsolation:
 
     def image(self, workload: Workload | None) -> str:
         return self._for(workload).image(workload)
+
+    @property
+    def target(self) -> Target:
+        """The sandboxed engine's: a trusted plugin has no dependencies of its own."""
+        return self._sandboxed.target
 
     async def open(self) -> None:
         """Open both, the trusted one first: it is there even when this raises what the sandboxed one raises."""

@@ -36,6 +36,8 @@ READ_PAUSE = 0.01
 DRAIN_SECONDS = 1.0
 # 16 action threads of the usual 8 MiB would be all of RLIMIT_DATA's 128 MiB.
 STACK_BYTES = 2 * 2**20
+# Installed, our packages are found anyway; named first, what is installed beside them would hide packed dependencies.
+_OURS = "" if ROOT.name in {"site-packages", "dist-packages"} else str(ROOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +222,14 @@ def environment(workload: Workload, place: Place) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PATH": PATH,
         "PYTHONDONTWRITEBYTECODE": "1",  # a snapshot is never changed, not even by its own import
-        "PYTHONPATH": ":".join(filter(None, (str(ROOT), declared.get("PYTHONPATH")))),
+        "PYTHONPATH": ":".join(filter(None, (_OURS, declared.get("PYTHONPATH")))),
         "PLUGIN_PATH": str(workload.code),
         "PLUGIN_SOCKET": str(place.directory / SOCKET_NAME),
         "PLUGIN_SECRETS": str(place.secrets),
         "PLUGIN_SPEC": plugin_spec(workload),
     }
+    if workload.site is not None:
+        fixed["PLUGIN_SITE"] = str(workload.site)
     return {"OMP_NUM_THREADS": "1", **declared, **fixed}
 
 

@@ -24,6 +24,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
 from xcore.manifest import Manifest
+from xcore.packing.target import sandbox
 from xcore.runtimes import envelope
 from xcore.runtimes.dockerimage import check_image, pull, volumes_of
 from xcore.runtimes.dockerlog import read_log
@@ -65,6 +66,7 @@ class DockerEngine:
         self._may_visit = False
         self._pulls = asyncio.Semaphore(PULLS)
         self._runtimes: frozenset[str] = frozenset()
+        self.target = sandbox()
 
     def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
         return "docker"
@@ -91,11 +93,12 @@ class DockerEngine:
 
     async def require_image(self) -> None:
         try:
-            await self._call(lambda: self._client().inspect_image(self._image))
+            found = await self._call(lambda: self._client().inspect_image(self._image))
         except WorkloadRejected as error:
             raise ImagePull(
                 f"the image {self._image} is not on the engine; `make image` builds it"
             ) from error
+        self.target = sandbox(found["Config"].get("Labels"))
 
     async def pin(self, image: str, say: Callable[[str], None]) -> str:
         try:

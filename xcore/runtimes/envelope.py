@@ -17,6 +17,7 @@ from xcore.workload import Workload
 SOCKET_DIR = "/run/plugin"
 SECRETS_DIR = "/run/secrets"
 CODE_DIR = "/plugin"
+SITE_DIR = "/site"
 COMMAND = ["python3", "-m", "sandbox_image.runner"]
 SCHEMA = "1"
 
@@ -147,7 +148,7 @@ def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:
 
 
 def _read_only_mounts(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
-    binds = {CODE_DIR: workload.code, SECRETS_DIR: identity.secrets_dir}
+    binds = {CODE_DIR: workload.code, SITE_DIR: workload.site, SECRETS_DIR: identity.secrets_dir}
     return [_bind(source, target) for target, source in binds.items() if source is not None]
 
 
@@ -172,6 +173,8 @@ def _environment(workload: Workload) -> list[str]:
     declared = {item.name: item.value for item in workload.manifest.spec.env}
     usual, fixed = _told_image(workload) if is_image(workload) else _told_runner()
     told = {"HOME": "/tmp", **fixed, "PLUGIN_SPEC": plugin_spec(workload)}  # noqa: S108
+    if workload.site is not None:
+        told["PLUGIN_SITE"] = SITE_DIR
     return [f"{name}={value}" for name, value in {**usual, **declared, **told}.items()]
 
 

@@ -16,6 +16,7 @@ import msgspec
 from xcore.clock import Clock, SystemClock
 from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
+from xcore.packing.target import here
 from xcore.plugin.host import Spec
 from xcore.runtimes.envelope import plugin_spec
 from xcore.runtimes.guest import Guest
@@ -44,6 +45,8 @@ class InProcessEngine:
     def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
         return ""
 
+    target = here()
+
     async def open(self) -> None:
         """Nothing to find: nothing outlives a process inside it."""
 
@@ -55,9 +58,13 @@ class InProcessEngine:
                     "must be absent: a trusted plugin is a folder with code; an image is Sandboxed",
                 )
             ]
+        problems = []
         if manifest.spec.runtime_class is not None:
-            return [Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox")]
-        return []
+            problems.append(Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox"))
+        if manifest.spec.dependencies:
+            what = "must be empty: a trusted plugin has the libraries of the controller, and no others"
+            problems.append(Problem("spec.dependencies", what))
+        return problems
 
     async def pin(self, image: str, say: Callable[[str], None]) -> str:  # noqa: ARG002
         raise NotSupported(f"a trusted plugin has no image, and so not {image}")

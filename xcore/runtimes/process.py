@@ -23,6 +23,7 @@ from xcore.clock import Clock, SystemClock
 from xcore.endpoint import SOCKET_NAME
 from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
+from xcore.packing.target import here
 from xcore.runtimes import procfs, reach
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
 from xcore.runtimes.child import Child, Place
@@ -61,6 +62,8 @@ class ProcessEngine:
 
     def image(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
         return ""
+
+    target = here()
 
     @property
     def enforced(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from xcore.errors import Problem, WorkloadRejected, XcoreError
 from xcore.manifest import Manifest
+from xcore.packing.target import Target
 from xcore.restart import Restarts
 from xcore.workload import Exit, Instance, LogLine, Phase, Workload
 
@@ -33,6 +34,11 @@ class Engine(Protocol):
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]: ...
     def image(self, workload: Workload | None) -> str: ...
+
+    @property
+    def target(self) -> Target:
+        """What packed dependencies must fit; known after `open`."""
+
     async def open(self) -> None: ...
     def check(self, manifest: Manifest) -> Sequence[Problem]: ...
     async def pin(self, image: str, say: Callable[[str], None]) -> str: ...

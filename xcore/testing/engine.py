@@ -18,6 +18,7 @@ from xcore.errors import (
     XcoreError,
 )
 from xcore.manifest import Manifest
+from xcore.packing.target import here
 from xcore.workload import Exit, ExitReason, Instance, LogLine, Workload
 
 
@@ -165,6 +166,8 @@ class FakeEngine:
 
     def image(self, workload: Workload | None) -> str:  # noqa: ARG002
         return "fake"
+
+    target = here()
 
     async def open(self) -> None:
         await self._called("open")

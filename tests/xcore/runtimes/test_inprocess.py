@@ -256,8 +256,8 @@ async def test_ends_are_hinted(engine, tmp_path):
 
 
 async def test_a_runtime_class_is_refused(engine, tmp_path):
-    plugin = workload(write_plugin(tmp_path / "hello", runtimeClass="gvisor"))
-    assert [p.field for p in engine.check(plugin.manifest)] == ["spec.runtimeClass"]
+    plugin = workload(write_plugin(tmp_path / "hello", runtimeClass="gvisor", dependencies=["a"]))
+    assert [p.field for p in engine.check(plugin.manifest)] == ["spec.runtimeClass", "spec.dependencies"]
     assert engine.isolates(plugin)[:2] == ("False", "Unsupported")
 
 
