@@ -20,7 +20,7 @@ import uvloop
 from fastapi import FastAPI
 
 from controller import logs
-from controller.api import errors, health, metrics
+from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
@@ -120,12 +120,14 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="xcore",
         summary="Runs plugins safely and answers for them over HTTP.",
+        openapi_url=None,  # ours shows the plugins as well, to those who may call them
         lifespan=functools.partial(_lifespan, parts),
     )
     app.state.plane, app.state.manager = parts.plane, parts.manager
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    openapi.install(app, parts.manager.routes)
     errors.install(app)
     return app
 

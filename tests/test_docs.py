@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.api import health, metrics
+from controller.api import health, metrics, openapi
 from controller.api.problems import REASONS
 from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
@@ -162,7 +162,7 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    routers = (plugins.router, events.router, health.router, metrics.router)
+    routers = (plugins.router, events.router, health.router, metrics.router, openapi.router)
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods
     }

@@ -52,7 +52,7 @@ async def upload(file: UploadFile) -> dict[str, object]:
     digest = hashlib.sha256()
     while chunk := await file.read(65536):
         digest.update(chunk)
-    return {"name": file.filename, "size": file.size, "sha256": digest.hexdigest()}
+    return {"size": file.size, "sha256": digest.hexdigest()}
 
 
 @app.get("/download")
