@@ -34,7 +34,7 @@ check: venv ## static checks: format, lint, types, layers, Dockerfile, lock, doc
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/hadolint sandbox_image/Dockerfile
+	@.venv/bin/hadolint sandbox_image/Dockerfile examples/containers/whoami/Dockerfile
 	@$(UV) $(EXPORT) | diff -u sandbox_image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
 	@said=$$($(SITE) 2>&1) || { echo "$$said" >&2; exit 1; }
 

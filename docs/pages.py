@@ -28,7 +28,14 @@ ELSEWHERE = {
 SOURCES = {page: source for source, page in ELSEWHERE.items()}
 # Code is passed over: what looks like a link in it is none.
 LINK = re.compile(r"(?P<code>^```.*?^```|`[^`\n]+`)|\]\((?P<target>[^)\s]+)\)", re.MULTILINE | re.DOTALL)
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".conf": "nginx", ".js": "javascript", ".html": "html"}
+LANGUAGES = {
+    ".py": "python",
+    ".yaml": "yaml",
+    ".conf": "nginx",
+    ".js": "javascript",
+    ".html": "html",
+    "Dockerfile": "docker",
+}
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -53,7 +60,8 @@ def _turned(found: re.Match[str], here: str) -> str:
     repository_path = os.path.normpath(Path(source).parent / path)
     there = ELSEWHERE.get(repository_path, repository_path.removeprefix("docs/"))
     if there.startswith("examples/"):
-        there, hash_, anchor = "examples.md", "#", there.split("/")[1]
+        example = Path(there).parent if Path(there).suffix else Path(there)
+        there, hash_, anchor = "examples.md", "#", example.name
     return f"]({os.path.relpath(there, Path(here).parent)}{hash_}{anchor})"
 
 
@@ -62,19 +70,27 @@ def examples_page() -> str:
     lines = [
         "# Examples",
         "",
-        "Whole plugins; `make run` serves them all, and each has a test beside it.",
+        "Whole plugins, each with a test. `make run` serves them all but those in `containers/`, whose image has to be built first.",
         "",
     ]
-    for manifest in sorted((ROOT / "examples").glob("*/plugin.yaml")):
+    examples = ROOT / "examples"
+    for manifest in (
+        *sorted(examples.glob("*/plugin.yaml")),
+        *sorted(examples.glob("containers/*/plugin.yaml")),
+    ):
         resource = yaml.safe_load(manifest.read_text("utf-8"))
         lines += [f"## {resource['metadata']['name']}", "", resource["spec"].get("description", ""), ""]
         lines += _shown(manifest)
         for file in sorted(manifest.parent.rglob("*")):
-            wanted = file.suffix in LANGUAGES and not file.name.startswith("test_") and file != manifest
+            wanted = _language(file) is not None and not file.name.startswith("test_") and file != manifest
             lines += _shown(file) if wanted else []
     return "\n".join(lines)
 
 
+def _language(file: Path) -> str | None:
+    return LANGUAGES.get(file.suffix or file.name)
+
+
 def _shown(file: Path) -> list[str]:
     title = file.relative_to(ROOT / "examples")
-    return [f'```{LANGUAGES[file.suffix]} title="{title}"', file.read_text("utf-8").rstrip(), "```", ""]
+    return [f'```{_language(file)} title="{title}"', file.read_text("utf-8").rstrip(), "```", ""]
