@@ -167,6 +167,9 @@ class Manager:
             return
         before = entry.workload
         same = before and (before.revision, before.manifest) == (declared.revision, declared.manifest)
+        if before and same and before.site != declared.site:
+            entry.workload = replace(before, site=declared.site)  # of another Python: for what starts next
+            self._want(entry)
         if same and entry.record.folder == declared.folder:
             return
         generation = entry.record.generation + (0 if same else 1)

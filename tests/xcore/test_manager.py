@@ -738,3 +738,22 @@ async def test_whoever_saw_a_plugin_fail_has_it_looked_at(site):
         await site.clock.advance(1)
         assert (await site.ready()).id != before.id
         site.engine.host.watchers = watchers
+
+
+async def test_dependencies_unpacked_for_another_python_reach_what_starts_next_and_roll_nothing(site):
+    """A newer sandbox image comes with another Python: the lock is the same, and so is the revision."""
+    site.write()
+
+    def declared(name):
+        return [replace(found, site=site.snapshots.directory / name) for found in site.loader.scan()]
+
+    async with site.controller():
+        await site.manager.sync(declared("old"))
+        before = await site.ready()
+        await site.manager.sync(declared("new"))
+        await site.clock.advance(60)
+        assert [instance.id for instance in site.alive()] == [before.id]
+        assert site.manager.get("hello")["metadata"]["generation"] == 1
+        site.manager.restart("hello")
+        await site.clock.until(lambda: site.alive() and site.alive()[0].id != before.id)
+        assert site.manager._runtime.observed("hello").wanted.site.name == "new"

@@ -62,8 +62,7 @@ class DockerEngine:
         self._out_of_memory: set[str] = set()
         self._reserved: set[int] = set()
         self._uids = UIDS
-        self._namespaces = Namespaces()
-        self._may_visit = False
+        self._namespaces, self._may_visit = Namespaces(), False
         self._pulls = asyncio.Semaphore(PULLS)
         self._runtimes: frozenset[str] = frozenset()
         self.target = sandbox()
@@ -95,9 +94,8 @@ class DockerEngine:
         try:
             found = await self._call(lambda: self._client().inspect_image(self._image))
         except WorkloadRejected as error:
-            raise ImagePull(
-                f"the image {self._image} is not on the engine; `make image` builds it"
-            ) from error
+            detail = f"the image {self._image} is not on the engine; `make image` builds it"
+            raise ImagePull(detail) from error
         self.target = sandbox(found["Config"].get("Labels"))
 
     async def pin(self, image: str, say: Callable[[str], None]) -> str:
