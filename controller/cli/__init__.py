@@ -22,7 +22,7 @@ COMMANDS = {
     "serve": ("serve", "Run the controller until it is told to stop."),
     "new": ("new", "Make a plugin folder with a test that passes."),
     "test": ("test", "Run a plugin's own tests against it, served in a sandbox."),
-    "check": ("local", "Check a plugin folder or manifest without running anything of it."),
+    "check": ("check", "Check a plugin folder: its manifest, its files, and that it starts in a sandbox."),
     "pack": ("pack", "Lock a plugin's dependencies and unpack them, ready to be mounted into a sandbox."),
     "schema": ("local", "Print the JSON Schema of the Plugin resource."),
     "get": ("plugins", "Show one plugin, or all."),

@@ -1,4 +1,4 @@
-"""Commands that ask nobody: `schema` and `check`. Nothing of a plugin is imported or run."""
+"""What needs nobody's answer: `schema`, and reading a plugin folder. Nothing of a plugin is imported or run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,6 @@ import typer
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
-from controller.cli.output import Brief
 from xcore import yamlsafe
 from xcore.bundle import MANIFEST, survey
 from xcore.errors import InvalidBundle, InvalidManifest, Problem
@@ -48,25 +47,6 @@ def schema(
     output.data(json_schema(), form)
 
 
-@app.command()
-def check(
-    path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Plugin folder, or a manifest.")],
-    form: Annotated[Brief, typer.Option("-o", "--output", help="How to print it.")] = "table",
-) -> None:
-    """Check a plugin folder or manifest without running anything of it."""
-    manifests = _manifests(path)
-    found = [complaint for manifest in manifests for complaint in complaints(manifest)]
-    if form == "json":
-        output.data({"problems": [asdict(complaint) for complaint in found]})
-    else:
-        for complaint in found:
-            output.line(complaint)
-        for manifest in manifests if not found else ():
-            output.line(f"{manifest}: ok")
-    if found:
-        raise typer.Exit(Exit.FAILED)
-
-
 def complaints(manifest: Path) -> Iterator[Complaint]:
     """Everything that is wrong with a manifest and the folder it speaks for."""
     name = str(manifest)
@@ -91,7 +71,7 @@ def complaints(manifest: Path) -> Iterator[Complaint]:
             yield from _folder(manifest, parsed, line)
 
 
-def _manifests(path: Path) -> list[Path]:
+def manifests_in(path: Path) -> list[Path]:
     """The manifest itself, that of the folder, or those of the folders in it."""
     if path.is_file():
         return [path]

