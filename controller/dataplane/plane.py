@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from controller.dataplane.limits import Bulkhead
-from controller.dataplane.upstream import Pool, dialler
+from controller.dataplane.upstream import IDLE_SECONDS, IMAGE_IDLE_SECONDS, Pool, dialler
 from controller.dataplane.way import BUCKETS, Counters, Way
 from xcore.routes import RouteTable, Target
 
@@ -83,7 +83,7 @@ class DataPlane:
         else:
             way = self.ways.setdefault(plugin, Way())
             way.follow(route)
-            way.pool = self._pool(route.target) if route.target is not None else None
+            way.pool = self._pool(route.target, image=way.cut > 0) if route.target is not None else None
             way.bulkhead.fill(way.limit)
         if way is None:
             return
@@ -93,10 +93,11 @@ class DataPlane:
         for exchange in list(way.held):
             exchange.dispatch()
 
-    def _pool(self, target: Target) -> Pool:
+    def _pool(self, target: Target, *, image: bool) -> Pool:
         pool = self._pools.get(target)
         if pool is None:
-            pool = self._pools[target] = Pool(dialler(target.endpoint), self.clock)
+            idle = IMAGE_IDLE_SECONDS if image else IDLE_SECONDS
+            pool = self._pools[target] = Pool(dialler(target.endpoint), self.clock, idle_seconds=idle)
         return pool
 
     def _retire_pools(self) -> None:

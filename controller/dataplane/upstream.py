@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_IDLE = 64
 # Shorter than a sandbox keeps an idle connection: it is never the plugin that hangs up first.
 IDLE_SECONDS = 30.0
+# Node hangs up after 5 s: a request sent at that moment would be lost.
+IMAGE_IDLE_SECONDS = 3.0
 
 Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 
@@ -28,8 +30,8 @@ Dial = Callable[[Callable[[], Connection]], Awaitable[Connection]]
 class Pool:
     """`busy` counts the connections that carry a request or are being made for one."""
 
-    def __init__(self, dial: Dial, clock: Callable[[], float]) -> None:
-        self._dial, self._clock = dial, clock
+    def __init__(self, dial: Dial, clock: Callable[[], float], *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._dial, self._clock, self._idle_seconds = dial, clock, idle_seconds
         self._idle: list[Connection] = []
         self._dials: set[asyncio.Task[None]] = set()
         self._retired = False
@@ -90,7 +92,7 @@ class Pool:
 
     def reap(self, now: float) -> None:
         """Close what has been idle for long."""
-        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
+        while self._idle and now - self._idle[0].idle_since > self._idle_seconds:
             self._idle.pop(0).transport.abort()
 
     def retire(self) -> None:

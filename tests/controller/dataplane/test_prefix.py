@@ -3,6 +3,7 @@
 import pytest
 
 from tests.controller.dataplane.support import canned, ok, request
+from tests.support import until
 
 IMAGE = {"source": {"image": "app"}, "entrypoint": None}
 
@@ -66,3 +67,14 @@ async def test_where_an_image_sends_its_client_lies_below_its_prefix(front, sent
     answer = ok(status=b"302 Found", extra=b"location: %b\r\n" % sent.encode())
     await front.upstream(canned(answer), **IMAGE)
     assert (await front.ask(request("GET", "/app/hello/x")))["location"] == received
+
+
+async def test_a_connection_to_an_image_is_kept_for_less_time_than_any_server_keeps_it(front):
+    """A server that hangs up first could take a request with it; our runner is known to wait longer."""
+    seconds, front.plane.clock = [front.plane.clock()], lambda: seconds[0]
+    image, own = await front.upstream(name="image", **IMAGE), await front.upstream(name="own")
+    for name in ("image", "own"):
+        await front.ask(request("GET", f"/app/{name}/x"))
+    seconds[0] += 4
+    await until(lambda: image.open == 0, what="the image's connection to be closed")
+    assert own.open == 1
