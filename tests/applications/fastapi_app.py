@@ -105,3 +105,12 @@ async def echo(websocket: WebSocket) -> None:
             await websocket.send_text(text)
     except WebSocketDisconnect as left:
         print(f"left with {left.code}")
+
+
+@app.get("/exit-midway")
+async def exit_midway() -> StreamingResponse:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"half of it\n"
+        raise SystemExit(3)
+
+    return StreamingResponse(pieces(), media_type="text/plain")

@@ -99,11 +99,12 @@ def test_an_application_answers_alike_in_both_isolations(
 def test_what_an_application_breaks_off_is_seen_by_its_client(
     controllers: dict[str, Controller], isolation: str
 ) -> None:
-    """The controller lives on, whatever a trusted one raises."""
+    """The controller lives on, whatever a trusted one raises, in a task of its own too."""
     controller = controllers[isolation]
     controller.wait_ready("fastapi")
-    with pytest.raises(httpx.RemoteProtocolError):
-        controller.request("GET", "/app/fastapi/half")
+    for path in ("half", "exit-midway"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            controller.request("GET", f"/app/fastapi/{path}")
     assert controller.request("GET", "/app/fastapi/exit").json["reason"] == "ActionFailed"
     assert controller.request("GET", "/healthz").status == 200
 

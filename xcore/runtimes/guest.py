@@ -25,7 +25,7 @@ from xcore.workload import Exit, ExitReason, Instance, Workload
 
 EXIT_STARTUP_FAILED = 70  # the runner's, in a sandbox
 ACTIONS_LOG = "xcore.plugin"
-_current: ContextVar[str] = ContextVar("xcore_guest", default="")
+SPEAKER: ContextVar[str] = ContextVar("xcore_guest", default="")
 _log = logging.getLogger("xcore.inprocess")
 
 
@@ -78,7 +78,7 @@ class Guest:
     # -- its life -----------------------------------------------------------------------------------------------
 
     async def _come(self) -> None:
-        _current.set(self.id)
+        SPEAKER.set(self.id)
         try:
             host = await _in_daemon_thread(self._load, name=f"import-{self._workload.name}")
             self._host = host
@@ -90,7 +90,7 @@ class Guest:
             self._over(Exit(ExitReason.Error, EXIT_STARTUP_FAILED, self._clock.time()))
 
     def _load(self) -> Host:
-        _current.set(self.id)
+        SPEAKER.set(self.id)
         try:
             host = Host(resolve(self._spec.entrypoint, self._package.load), make_context(self._spec, {}))
         finally:
@@ -103,7 +103,7 @@ class Guest:
         await asyncio.wait({self._coming}, timeout=max(grace, 0.1))
         host = self._host
         if host is not None and self.exit is None:
-            _current.set(self.id)
+            SPEAKER.set(self.id)
             ending = asyncio.create_task(_survive(host))
             await asyncio.wait({ending}, timeout=grace)
             ending.cancel()
@@ -158,11 +158,11 @@ class Guest:
 
     @contextlib.contextmanager
     def _speaking(self) -> Iterator[None]:
-        token = _current.set(self.id)
+        token = SPEAKER.set(self.id)
         try:
             yield
         finally:
-            _current.reset(token)
+            SPEAKER.reset(token)
 
 
 class _RingHandler(logging.Handler):
@@ -175,7 +175,7 @@ class _RingHandler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Ours, or of the plugin's own loggers by code that runs outside any guest's context (a thread of its own)."""
-        speaker = _current.get()
+        speaker = SPEAKER.get()
         return speaker == self._guest_id or (not speaker and record.name != ACTIONS_LOG)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -7,6 +7,7 @@ plugins with the same module names. A blocked loop or `os._exit` is not.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +20,8 @@ from xcore.manifest import Manifest
 from xcore.packing.target import here
 from xcore.plugin.host import Spec
 from xcore.runtimes.envelope import plugin_spec
-from xcore.runtimes.guest import Guest
+from xcore.runtimes.guest import SPEAKER, Guest
+from xcore.runtimes.guesttasks import GuestTasks
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.private import PrivatePackage
 from xcore.workload import Instance, LogLine, Workload
@@ -35,6 +37,7 @@ class InProcessEngine:
         self._guests: dict[str, Guest] = {}
         self._numbers = itertools.count(1)
         self._hints = Hints()
+        self._tasks: GuestTasks | None = None
 
     def name(self, workload: Workload | None) -> str:  # noqa: ARG002  all alike here
         return "inprocess"
@@ -49,6 +52,7 @@ class InProcessEngine:
 
     async def open(self) -> None:
         """Nothing to find: nothing outlives a process inside it."""
+        self._tasks = GuestTasks(asyncio.get_running_loop(), SPEAKER)
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
         if manifest.spec.source.image is not None:
@@ -114,3 +118,6 @@ class InProcessEngine:
         for instance in await self.list():
             await self.stop(instance, grace=CLOSING_GRACE)
             await self.remove(instance)
+        if self._tasks is not None:
+            self._tasks.remove()
+            self._tasks = None

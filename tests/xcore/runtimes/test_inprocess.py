@@ -293,3 +293,55 @@ async def test_a_blocked_loop_is_told_once_with_its_stack(caplog):
 
 def block_the_loop():
     time.sleep(0.5)  # blocking is what is tested
+
+
+TASKS = """
+import asyncio
+from xcore.plugin import Plugin, action
+
+async def leave():
+    await asyncio.sleep(0)
+    raise SystemExit(3)
+
+class Hello(Plugin):
+    @action
+    async def awaited(self) -> None:
+        await asyncio.create_task(leave())
+
+    @action
+    async def grouped(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave())
+
+    @action
+    async def cancelled(self) -> bool:
+        task = asyncio.create_task(leave())
+        task.cancel()
+        await asyncio.wait({task})
+        return task.cancelled()
+"""
+
+
+@pytest.mark.parametrize("name", ["awaited", "grouped"])
+async def test_a_guests_task_that_exits_ends_the_request_and_nothing_else(started, name):
+    """The loop, which would let a SystemExit through and end the controller, never sees it."""
+    instance = await started("hello", TASKS)
+    status, body = await ask(instance, name)
+    assert (status, b"ActionFailed" in body) == (500, True)
+
+
+async def test_a_guests_task_is_a_task_like_any_other(started):
+    """Cancelled before it began it is cancelled, and nothing warns."""
+    instance = await started("hello", TASKS)
+    assert await ask(instance, "cancelled") == (200, b"true")
+
+
+async def test_the_task_factory_is_there_as_long_as_the_engine_is():
+    """And only that long."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    engine = InProcessEngine()
+    await engine.open()
+    assert loop.get_task_factory() is not before
+    await engine.aclose()
+    assert loop.get_task_factory() is before
