@@ -26,7 +26,7 @@ test: venv ## all tests, with whatever they need (as root on Debian it is instal
 	@tools/setup.sh with-docker sh -c '$(PY) -m sandbox_image.build --if-missing && exec $(PYTEST) $(ARGS)'
 
 fast: venv ## the kernel's tests without an engine (< 60 s), and their line coverage outside runtimes/ (≥ 95 %)
-	@$(PYTEST) -m 'not docker' --cov=xcore --cov-report= tests/xcore tests/sandbox_image examples $(ARGS)
+	@$(PYTEST) -m 'not docker' --cov=xcore --cov-report= tests/xcore tests/sandbox_image examples --xcore-runtime=process $(ARGS)
 	@.venv/bin/coverage report --include='xcore/*' --omit='xcore/runtimes/*' --skip-covered --fail-under=95
 
 check: venv ## static checks: format, lint, types, layers, Dockerfile, lock, documentation
@@ -53,5 +53,5 @@ lock: venv ## uv.lock from pyproject.toml, and the sandbox's part of it
 	@$(UV) lock
 	@$(UV) $(EXPORT) >sandbox_image/requirements.txt
 
-venv:
+venv: ## the command `xcore` and all it needs, in .venv
 	@tools/setup.sh venv

@@ -274,7 +274,7 @@ def test_links_of_the_readme_lead_somewhere_on_the_site_too(site):
     home = (site / "index.html").read_text("utf-8")
     targets = set(re.findall(r"\]\(([^)\s#]+)\)", read("README.md")))
     linked = {link for link in re.findall(r'href="([^"#]+)', home) if not link.startswith("http")}
-    assert {"decisions/index.html", "changes.html", "examples.html"} <= linked
+    assert {"tutorial.html", "decisions/index.html", "changes.html", "examples.html"} <= linked
     assert len(targets) <= len({link for link in linked if link.endswith(".html")})
     assert not {link for link in linked if not (site / link).exists()}
 
