@@ -19,7 +19,7 @@ app = typer.Typer(rich_markup_mode=None)
 # What stands for the plugin's name in a template's manifest.
 PLACE = "NAME"
 
-Template = Literal["actions"]
+Template = Literal["actions", "stream"]
 
 
 @app.command()

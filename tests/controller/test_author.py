@@ -14,7 +14,7 @@ from controller.cli.exits import Exit
 from tests.harness import XCORE, until
 from tests.support import HELLO, write_plugin
 
-TEMPLATES = ("actions",)
+TEMPLATES = ("actions", "stream")
 CALLS = "def test_it(plugin):\n    assert plugin.call('greet') == 'Hello world'\n"
 
 

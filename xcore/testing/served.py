@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -57,8 +57,25 @@ class ServedPlugin:
             response = self.http.post(f"/{action}", content=body, params=arguments)
         if response.is_error:
             raise CallFailed(response, self._traceback(response))
-        is_json = response.headers.get("content-type", "").partition(";")[0].endswith("json")
+        is_json = response.headers.get("content-type", "").partition(";")[0] == "application/json"
         return response.json() if is_json and response.content else response.content
+
+    def stream(self, action: str, /, **arguments: Any) -> Iterator[Any]:
+        """Give a stream's items as they come; leaving it early stops it. Raises CallFailed, also midway."""
+        accept = {"Accept": "text/event-stream"}
+        with self.http.stream("POST", f"/{action}", json=arguments, headers=accept) as response:
+            if response.is_error:
+                response.read()
+                raise CallFailed(response, self._traceback(response))
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                yield from response.iter_bytes()
+                return
+            for event, data in _events(response.iter_lines()):
+                if event == "end":
+                    return
+                if event == "error":
+                    raise self._midway(data)
+                yield json.loads(data)
 
     def get(self, path: str, **request: Any) -> httpx.Response:
         """Give the answer to a GET below the plugin's address, whatever its status; options as httpx has them."""
@@ -80,6 +97,11 @@ class ServedPlugin:
     def close(self) -> None:
         self.http.close()
 
+    def _midway(self, problem: str) -> CallFailed:
+        headers = {"Content-Type": "application/problem+json"}
+        told = httpx.Response(json.loads(problem)["status"], content=problem, headers=headers)
+        return CallFailed(told, self._traceback(told))
+
     def _traceback(self, response: httpx.Response) -> list[str]:
         told = _problem(response)
         if told.get("reason") != "ActionFailed":
@@ -93,6 +115,18 @@ class ServedPlugin:
                 return found
             time.sleep(0.02)
         return []
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """Name and data of each server-sent event, as a runner writes them: one line of data each."""
+    event = "message"
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            event = value
+        elif field == "data":
+            yield event, value
+            event = "message"
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from xcore.testing.session import serve
 
 CODE = f"""
 import os
+from collections.abc import AsyncIterator
 print("up")
 {HELLO}
     @action
@@ -27,6 +28,13 @@ print("up")
     @action
     async def fail(self) -> None:
         raise KeyError("no")
+
+    @action
+    async def count(self, start: int, fail: bool = False) -> AsyncIterator[int]:
+        for number in range(start, 0, -1):
+            yield number
+        if fail:
+            raise KeyError("late")
 
     @action
     async def pid(self) -> int:
@@ -78,6 +86,18 @@ def test_a_call_that_fails_says_everything(served):
     assert frame.endswith(", in fail")
     assert "/hello/main.py" in frame
     assert last == "KeyError: 'no'"
+
+
+def test_a_stream_is_read_item_by_item(served):
+    """To its end, or up to a failure midway, which has the traceback; what is refused at once is told as of a call."""
+    assert list(served.stream("count", start=3)) == [3, 2, 1]
+    items = []
+    with pytest.raises(CallFailed, match="KeyError: 'late'") as failed:
+        items.extend(served.stream("count", start=2, fail=True))
+    assert failed.value.reason == "ActionFailed"
+    with pytest.raises(CallFailed) as refused:
+        list(served.stream("count", start="x"))
+    assert (refused.value.status, list(refused.value.errors)) == (422, ["start"])
 
 
 def test_raw_answers_have_any_status(served):
