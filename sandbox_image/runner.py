@@ -1,7 +1,8 @@
 """Serves one plugin inside its sandbox: `python -m sandbox_image.runner`.
 
-Told by three environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config), `PLUGIN_PATH`
-(the code, `/plugin`), and `PLUGIN_SOCKET` (a unix socket to listen on) or `PLUGIN_PORT` (TCP).
+Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config), `PLUGIN_PATH` (the code,
+`/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), and `PLUGIN_SOCKET` (a
+unix socket to listen on) or `PLUGIN_PORT` (TCP).
 Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
 exception's own line last). SIGTERM drains requests, then runs `shutdown`; threads that never end and what is
 registered with `atexit` do not hold the process up.
@@ -160,10 +161,18 @@ def _config(host: Host) -> Config:
 def _load() -> Host:
     spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
     importpath.extend(os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE"))
-    host = Host(resolve(spec.entrypoint, _import), make_context(spec, {}))
+    host = Host(resolve(spec.entrypoint, _import), make_context(spec, _secrets()))
     if host.hosted.kind == "asgi":
         importlib.import_module(_WEBSOCKET)
     return host
+
+
+def _secrets() -> dict[str, bytes]:
+    """Read the files `<name>/<key>` that were handed over, if any were."""
+    files = sorted(
+        path for path in Path(os.environ.get("PLUGIN_SECRETS", "/run/secrets")).glob("*/*") if path.is_file()
+    )
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
 
 
 def _import(name: str) -> object:

@@ -22,12 +22,12 @@ class ActionMark:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who the plugin is and what it was given: `self.context`, set before `startup`."""
+    """Who the plugin is and what it was given: `self.context`, set before `startup`. `secrets` by `name/key`."""
 
     name: str
     version: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("plugin"))
 
 

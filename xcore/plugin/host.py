@@ -12,6 +12,7 @@ The probes lie outside the plugin's paths: an action named `ready` never meets t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import logging
@@ -135,5 +136,10 @@ def _verdict(good: bool, otherwise: str) -> Answer:
     return text_answer(200, "ok\n") if good else text_answer(503, f"{otherwise}\n")
 
 
-def make_context(spec: Spec, secrets: Mapping[str, str]) -> Context:
-    return Context(spec.name, spec.version, spec.config, secrets, logging.getLogger(f"plugin.{spec.name}"))
+def make_context(spec: Spec, secrets: Mapping[str, bytes]) -> Context:
+    """Make what a plugin is told; `secrets` by `name/key`. What is not UTF-8 it can only read as a file."""
+    texts = {}
+    for path, value in secrets.items():
+        with contextlib.suppress(UnicodeDecodeError):
+            texts[path] = value.decode()
+    return Context(spec.name, spec.version, spec.config, texts, logging.getLogger(f"plugin.{spec.name}"))

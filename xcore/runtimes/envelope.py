@@ -183,6 +183,7 @@ def _told_runner() -> tuple[dict[str, str], dict[str, str]]:
     return {"OMP_NUM_THREADS": "1"}, {
         "LANG": "C.UTF-8",
         "PLUGIN_PATH": CODE_DIR,
+        "PLUGIN_SECRETS": SECRETS_DIR,
         "PLUGIN_SOCKET": f"{SOCKET_DIR}/{SOCKET_NAME}",
     }
 

@@ -18,7 +18,7 @@ from xcore.clock import Clock
 from xcore.endpoint import AsgiEndpoint
 from xcore.errors import UpstreamUnreachable
 from xcore.plugin.asgi import Message, Receive, Scope, Send, problem, respond
-from xcore.plugin.host import Host, Spec, make_context, resolve
+from xcore.plugin.host import Host
 from xcore.runtimes.logring import LogRing
 from xcore.runtimes.private import PrivatePackage
 from xcore.workload import Exit, ExitReason, Instance, Workload
@@ -37,13 +37,13 @@ class Guest:
         workload: Workload,
         *,
         id: str,  # noqa: A002  the word of Instance
-        spec: Spec,
+        make: Callable[[], Host],
         package: PrivatePackage,
         clock: Clock,
         changed: Callable[[str], None],
     ) -> None:
         self.id = id
-        self._workload, self._spec, self._package = workload, spec, package
+        self._workload, self._make, self._package = workload, make, package
         self._clock, self._changed = clock, changed
         self.log = LogRing(id)
         self.exit: Exit | None = None
@@ -92,7 +92,7 @@ class Guest:
     def _load(self) -> Host:
         SPEAKER.set(self.id)
         try:
-            host = Host(resolve(self._spec.entrypoint, self._package.load), make_context(self._spec, {}))
+            host = self._make()
         finally:
             if self.exit is not None:
                 self._package.close()  # it was given up while it was imported

@@ -18,10 +18,11 @@ from xcore.clock import Clock, SystemClock
 from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.packing.target import here
-from xcore.plugin.host import Spec
+from xcore.plugin.host import Host, Spec, make_context, resolve
 from xcore.runtimes.envelope import plugin_spec
 from xcore.runtimes.guest import SPEAKER, Guest
 from xcore.runtimes.guesttasks import GuestTasks
+from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.private import PrivatePackage
 from xcore.workload import Instance, LogLine, Workload
@@ -32,8 +33,8 @@ CLOSING_GRACE = 5.0
 class InProcessEngine:
     """See `Engine`."""
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+    def __init__(self, *, read_secrets: ReadSecrets = no_secrets, clock: Clock | None = None) -> None:
+        self._read_secrets, self._clock = read_secrets, clock or SystemClock()
         self._guests: dict[str, Guest] = {}
         self._numbers = itertools.count(1)
         self._hints = Hints()
@@ -77,13 +78,16 @@ class InProcessEngine:
         """Return at once; the import runs in a thread, the plugin's startup on the loop."""
         if workload.manifest.spec.entrypoint is None or workload.code is None:
             raise WorkloadRejected("a trusted plugin needs an entrypoint")
+        spec = msgspec.json.decode(plugin_spec(workload), type=Spec)
+        context = make_context(spec, self._read_secrets(workload.manifest.spec.secrets))
         module = workload.name.replace("-", "_")
         prefix = f"xcore_trusted_{module}_{workload.revision[:12]}_{next(self._numbers)}"
+        package = PrivatePackage(prefix, workload.code)
         guest = Guest(
             workload,
             id=secrets.token_hex(6),
-            spec=msgspec.json.decode(plugin_spec(workload), type=Spec),
-            package=PrivatePackage(prefix, workload.code),
+            make=lambda: Host(resolve(spec.entrypoint, package.load), context),
+            package=package,
             clock=self._clock,
             changed=self._hints.give,
         )

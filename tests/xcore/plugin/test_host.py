@@ -284,15 +284,16 @@ def test_an_entry_point_that_is_neither_is_refused(found, named):
 
 def test_a_context_knows_who_the_plugin_is():
     """Name, version, config, secrets and a logger of its own."""
-    context = make_context(Spec("p", "main:P", "2", {"a": 1}), {"token": "s"})
+    context = make_context(Spec("p", "main:P", "2", {"a": 1}), {"db/token": b"s", "db/blob": b"\xff"})
 
     assert (context.name, context.version, context.config, context.secrets) == (
         "p",
         "2",
         {"a": 1},
-        {"token": "s"},
+        {"db/token": "s"},
     )
     assert context.logger is logging.getLogger("plugin.p")
+    assert "'s'" not in repr(context)
 
 
 def test_what_init_raises_is_raised():

@@ -434,3 +434,32 @@ async def test_a_runtime_class_is_refused(engine, open_dir):
     assert [p.field for p in engine.check(plugin.manifest)] == ["spec.runtimeClass"]
     assert list(engine.check(workload(write_plugin(open_dir / "hello", INSPECT)).manifest)) == []
     assert engine.isolates(None)[:2] == ("False", "NotEnforced")
+
+
+READS_SECRETS = """
+import os
+from pathlib import Path
+from xcore.plugin import Plugin, action
+
+class Reader(Plugin):
+    @action
+    async def read(self) -> dict[str, str]:
+        files = Path(os.environ["PLUGIN_SECRETS"]).glob("*/*")
+        return {**self.context.secrets, **{f"file {path.name}": oct(path.stat().st_mode & 0o777) for path in files}}
+"""
+
+
+async def test_a_child_gets_its_secrets_as_files_nobody_else_can_read(open_dir):
+    values = {"db/user": b"ada", "db/blob": b"\xff"}
+    engine = ProcessEngine(state_dir=open_dir / "state", read_secrets=lambda wanted: values if wanted else {})
+    await engine.open()
+    try:
+        folder = open_dir / "code" / "hello"
+        write_plugin(folder, READS_SECRETS, entrypoint="main:Reader", secrets=[{"name": "db"}])
+        instance = await engine.start(workload(folder))
+        await answers(instance.endpoint)
+        mode = "0o440" if AS_ROOT else "0o444"
+        expected = {"db/user": "ada", "file user": mode, "file blob": mode}
+        assert await call(instance.endpoint, "read") == (200, expected)
+    finally:
+        await engine.aclose()
