@@ -44,6 +44,7 @@ from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
 from xcore.sources import Sources
 from xcore.store import FileStore
+from xcore.vault import Vault, open_vault
 from xcore.watch import changes
 
 DRAIN_SECONDS = 25
@@ -83,12 +84,14 @@ def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_
 async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all: bool) -> None:
     prepare_state_dir(settings.state_dir)
     listener = given or listen(settings.host, settings.port)
-    sandboxes = await choose_engine(settings, owner_id(settings.state_dir))
-    engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=InProcessEngine())
+    vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
+    sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read)
+    trusted = InProcessEngine(read_secrets=vault.read)
+    engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=trusted)
     # Last of what can fail: a key that was made is also shown.
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
     key, made = open_admin_key(settings.state_dir, admin_key)
-    parts = compose(settings, engine, key if settings.auth == "key" else None)
+    parts = compose(settings, engine, vault, key if settings.auth == "key" else None)
     server = _Server(parts, listener)
     banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
     announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
@@ -98,7 +101,7 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
         announcing.cancel()
 
 
-def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
+def compose(settings: Settings, engine: Engine, vault: Vault, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
     snapshots, sites = Snapshots(settings.state_dir / "snapshots"), open_sites(settings.state_dir)
     store = FileStore(settings.state_dir / "store")
@@ -110,7 +113,7 @@ def compose(settings: Settings, engine: Engine, key: AdminKey | None) -> Parts:
         trusted=frozenset(settings.trusted),
     )
     packing = Packing(sites, engine.target, packages())
-    sources = Sources([Loader(settings.plugins_dir, snapshots)], [packing, Images(engine)])
+    sources = Sources([Loader(settings.plugins_dir, snapshots)], [packing, Images(engine), vault])
     plane = DataPlane(manager.routes, key.accepts if key is not None else None)
     return Parts(settings, manager, sources, plane, LoopLag(), key)
 

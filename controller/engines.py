@@ -8,6 +8,7 @@ import logging
 from controller.settings import Settings, is_loopback
 from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
 from xcore.runtimes.docker import DockerEngine
+from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.process import ProcessEngine
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.trial import trial
@@ -15,15 +16,15 @@ from xcore.runtimes.trial import trial
 _log = logging.getLogger("xcore.controller")
 
 
-async def choose_engine(settings: Settings, owner: str) -> Engine:
+async def choose_engine(settings: Settings, owner: str, read_secrets: ReadSecrets) -> Engine:
     """Open and return the engine; raises RuntimeUnavailable or ImagePull with what to do about it.
 
     `docker` named outright refuses where it cannot be had. `auto` takes it when it answers, has the image and
     a trial sandbox can be reached; else it takes `process`, on loopback only, and says so.
     """
     if settings.runtime == "process":
-        return await _process(settings)
-    engine = docker_engine(settings, owner)
+        return await _process(settings, read_secrets)
+    engine = docker_engine(settings, owner, read_secrets)
     try:
         await engine.open()
         if settings.runtime == "auto":
@@ -32,12 +33,13 @@ async def choose_engine(settings: Settings, owner: str) -> Engine:
         await engine.aclose()
         if settings.runtime == "docker":
             raise
-        return await _instead(settings, error)
+        _without_docker(settings, error)
+        return await _process(settings, read_secrets)
     _log.info("sandboxes run in Docker containers")
     return engine
 
 
-def docker_engine(settings: Settings, owner: str) -> DockerEngine:
+def docker_engine(settings: Settings, owner: str, read_secrets: ReadSecrets = no_secrets) -> DockerEngine:
     seccomp = importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
     return DockerEngine(
         owner=owner,
@@ -45,21 +47,22 @@ def docker_engine(settings: Settings, owner: str) -> DockerEngine:
         seccomp=seccomp,
         state_dir=settings.state_dir,
         host=settings.docker_host,
+        read_secrets=read_secrets,
     )
 
 
-async def _instead(settings: Settings, error: XcoreError) -> Engine:
+def _without_docker(settings: Settings, error: XcoreError) -> None:
+    """Say why it has to be; raises where it may not be."""
     if not is_loopback(settings.host):
         kind = ImagePull if isinstance(error, ImagePull) else RuntimeUnavailable
         raise kind(
             f"{error.detail}; the process runtime is for loopback only, so nothing is started"
         ) from error
     _log.warning("Docker cannot be used: %s", error.detail)
-    return await _process(settings)
 
 
-async def _process(settings: Settings) -> Engine:
+async def _process(settings: Settings, read_secrets: ReadSecrets) -> Engine:
     _log.warning("sandboxes are child processes: faults are isolated, attackers are not (for development)")
-    engine = ProcessEngine(state_dir=settings.state_dir)
+    engine = ProcessEngine(state_dir=settings.state_dir, read_secrets=read_secrets)
     await engine.open()
     return engine

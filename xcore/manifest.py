@@ -151,7 +151,6 @@ def _schema() -> JsonSchemaValue:
 _ONLY_DEFAULT = (
     "source.bundle",
     "source.config_map",
-    "secrets",
     "plugin_class_name",
     "calls",
     "replicas",

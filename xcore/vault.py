@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from xcore.fields import KEY
 from xcore.instance_spec import SecretRef
 from xcore.loader import Declared
 from xcore.sources import Prepared
+from xcore.store import Store
 
 MAX_BYTES = 1024 * 1024
 MAX_KEYS = 64
@@ -33,7 +35,7 @@ class Vault:
     `pepper` keys the hash; keep it as long as revisions are kept.
     """
 
-    fresh_seconds = RECHECK_SECONDS
+    fresh_seconds: float | None = RECHECK_SECONDS
 
     def __init__(self, directory: Path, pepper: bytes) -> None:
         self._directory, self._pepper = directory, pepper
@@ -79,6 +81,17 @@ class Vault:
             ) from None
         except OSError as error:
             raise SecretNotFound(f"the secret {ref.name} cannot be read: {error.strerror}") from error
+
+
+def open_vault(state_dir: Path, store: Store) -> Vault:
+    """Open the one of a controller: `<state>/secrets`, made empty and closed to others; the pepper is kept in the store."""
+    directory = state_dir / "secrets"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    kept = store.read("index", "pepper")
+    if kept is None:
+        kept = {"key": secrets.token_hex(32)}
+        store.write("index", "pepper", kept)
+    return Vault(directory, bytes.fromhex(kept["key"]))
 
 
 def _value(path: Path, limit: int) -> bytes:

@@ -124,7 +124,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
     [
         ({"source": {"bundle": "sha256:" + "0" * 64}}, ["source.bundle"]),
         ({"source": {"configMap": "code"}}, ["source.configMap"]),
-        ({"secrets": [{"name": "token"}]}, ["secrets"]),
         ({"pluginClassName": "small"}, ["pluginClassName"]),
         ({"calls": ["other"]}, ["calls"]),
         ({"replicas": 2}, ["replicas"]),
@@ -192,7 +191,6 @@ def test_the_same_wish_written_in_two_ways_rolls_nothing():
         {"entrypoint": "main:Other"},
         {"env": [{"name": "A"}]},
         {"config": {"a": 1}},
-        {"secrets": [{"name": "a"}]},
         {"resources": {"memory": "256Mi"}},
         {"runtimeClass": "gvisor"},
         {"network": {"egress": "PublicInternet"}},

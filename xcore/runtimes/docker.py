@@ -1,7 +1,7 @@
 """The `docker` engine: one hardened container per instance, on a local Docker Engine.
 
-The only module that imports the Docker client. Its calls block, so they run in threads of our own, few and
-bounded; events and logs have theirs. What exists is read back from the engine by our owner label, and nothing
+Docker's client is known here and in the modules named after it. Its calls block, so they run in threads of our own
+(`dockercall`); events and logs have theirs. What exists is read back from the engine by our owner label, and nothing
 without that label is ever touched.
 """
 
@@ -14,35 +14,32 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.packing.target import sandbox
 from xcore.runtimes import envelope
+from xcore.runtimes.dockercall import Calls
 from xcore.runtimes.dockerimage import check_image, pull, volumes_of
 from xcore.runtimes.dockerlog import read_log
 from xcore.runtimes.dockersocket import make_socket_dir
 from xcore.runtimes.dockerstate import Outages, instance_of
 from xcore.runtimes.dockersweep import end_what_is_left, sweep_volumes
 from xcore.runtimes.envelope import Identity
+from xcore.runtimes.handed import Handed, ReadSecrets, no_secrets
 from xcore.runtimes.netns import Namespaces
 from xcore.runtimes.threaded import follow
 from xcore.runtimes.uids import UIDS, UIDS_REMAPPED, pick
 from xcore.workload import Instance, LogLine, Workload
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 10
-THREADS = 8
 PULLS = 2
 _GONE = frozenset({404, 409})
 _INSTEAD = "let the image listen on a unix socket, and name it in spec.source.socket"
@@ -51,14 +48,22 @@ _INSTEAD = "let the image listen on a unix socket, and name it in spec.source.so
 class DockerEngine:
     """See `Engine`. `state_dir` holds the socket directories of a controller that is not root."""
 
-    def __init__(
-        self, *, owner: str, image: str, seccomp: str, state_dir: Path, host: str = DEFAULT_HOST
+    def __init__(  # noqa: PLR0913  who it is, where it keeps things, whom it asks
+        self,
+        *,
+        owner: str,
+        image: str,
+        seccomp: str,
+        state_dir: Path,
+        host: str = DEFAULT_HOST,
+        read_secrets: ReadSecrets = no_secrets,
     ) -> None:
         self._owner, self._image, self._seccomp, self._host = owner, image, seccomp, host
         self._sockets = None if os.geteuid() == 0 else state_dir / "run"
+        self._read_secrets, self._handed = read_secrets, Handed(state_dir.resolve() / "handed")
         self._client = functools.cache(self._connect)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._outages = Outages()
+        self._call = Calls(host, self._outages)
         self._out_of_memory: set[str] = set()
         self._reserved: set[int] = set()
         self._uids = UIDS
@@ -89,6 +94,7 @@ class DockerEngine:
         await self.require_image()
         self._may_visit = await self._namespaces.permitted()
         await self._call(self._sweep_volumes)
+        await self._call(self._sweep_secrets)
 
     async def require_image(self) -> None:
         try:
@@ -172,7 +178,7 @@ class DockerEngine:
         return read_log(self._connect, instance.id, lines=lines, follow=follow)
 
     async def aclose(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._call.close()
         self._namespaces.close()
         if self._client.cache_info().currsize:
             self._client().close()
@@ -186,18 +192,27 @@ class DockerEngine:
         short_id = secrets.token_hex(4)
         client, image = self._client(), self.image(workload)
         volumes = volumes_of(client.inspect_image(image)) if workload.image else ()
+        gid = uid if self._sockets is None else os.getegid()
+        # Only root can give a file away, and under userns-remap it cannot tell to whom.
+        reader = (uid, gid) if self._sockets is None and self._uids is UIDS else None
+        handed = self._handed.give(short_id, self._read_secrets(workload.manifest.spec.secrets), owner=reader)
         identity = Identity(
             short_id=short_id,
             uid=uid,
-            gid=uid if self._sockets is None else os.getegid(),
+            gid=gid,
             owner=self._owner,
             image=image,
             seccomp=self._seccomp,
             socket_dir=None if self._sockets is None else make_socket_dir(self._sockets / short_id),
+            secrets_dir=str(handed) if handed else None,
             volumes=volumes,
         )
         body = envelope.create_body(workload, identity)
-        created = client.create_container_from_config(body, envelope.container_name(workload, identity))
+        try:
+            created = client.create_container_from_config(body, envelope.container_name(workload, identity))
+        except (APIError, requests.RequestException):
+            self._handed.take_back(short_id)
+            raise
         try:
             client.start(created["Id"])
         except (APIError, requests.RequestException):
@@ -236,9 +251,15 @@ class DockerEngine:
         for mount in mounts:
             if self._sockets is not None and mount["Destination"] == envelope.SOCKET_DIR:
                 shutil.rmtree(mount["Source"], ignore_errors=True)
+            if mount["Destination"] == envelope.SECRETS_DIR:
+                self._handed.take_back(Path(mount["Source"]).name)
 
     def _sweep_volumes(self) -> None:
         sweep_volumes(self._client(), f"{envelope.OWNER}={self._owner}")
+
+    def _sweep_secrets(self) -> None:
+        found = self._client().containers(all=True, filters={"label": f"{envelope.OWNER}={self._owner}"})
+        self._handed.sweep(frozenset(name.rpartition("-")[2] for item in found for name in item["Names"]))
 
     def _list(self, labels: Sequence[str]) -> Sequence[Instance]:
         instances = []
@@ -270,31 +291,3 @@ class DockerEngine:
         # A little of the past: what happened between the last stream and this one.
         since = int(time.time()) - 5
         return self._connect(None).events(decode=True, filters=filters, since=since)
-
-    # -- between threads and the loop ---------------------------------------------------------------------------
-
-    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking call in one of our threads and speak our own errors."""
-        loop = asyncio.get_running_loop()
-        try:
-            result = await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
-        except ImageNotFound as error:
-            raise ImagePull(f"the image is not on the engine: {_short(error.explanation)}") from error
-        except APIError as error:
-            if error.is_server_error() and "OCI runtime" not in str(error.explanation):
-                raise self._away(error) from error
-            raise WorkloadRejected(f"the engine refused: {_short(error.explanation)}") from error
-        except (requests.RequestException, DockerException) as error:
-            raise self._away(error) from error
-        self._outages.seen()
-        return result
-
-    def _away(self, error: Exception) -> RuntimeUnavailable:
-        self._outages.lost()
-        return RuntimeUnavailable(
-            f"the Docker engine at {self._host} does not answer ({type(error).__name__}); start it, or set XCORE_DOCKER_HOST"
-        )
-
-
-def _short(explanation: object) -> str:
-    return str(explanation).splitlines()[0][:200]
