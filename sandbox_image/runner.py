@@ -2,7 +2,7 @@
 
 Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config), `PLUGIN_PATH` (the code,
 `/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), and `PLUGIN_SOCKET` (a
-unix socket to listen on) or `PLUGIN_PORT` (TCP).
+unix socket to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
 Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
 exception's own line last). SIGTERM drains requests, then runs `shutdown`; threads that never end and what is
 registered with `atexit` do not hold the process up.
@@ -27,7 +27,7 @@ import uvloop
 
 from sandbox_image import importpath, stdio
 from sandbox_image.server import Config, HttpProtocol, Server
-from xcore.plugin.asgi import Receive, Scope, Send
+from xcore.plugin.asgi import Receive, Scope, Send, header
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
 EXIT_STARTUP_FAILED = 70
@@ -107,8 +107,13 @@ class _Guarded:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._prefix = host.root_path.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (prefix := header(scope, b"x-forwarded-prefix")) == self._prefix:
+            # As an image of its own it is sent paths without their prefix (and probes without this header).
+            scope["path"] = prefix.decode() + scope["path"]
+            scope["raw_path"] = prefix + scope["raw_path"]
         with contextlib.suppress(asyncio.CancelledError):  # its client is gone: there is nobody to answer
             await self._host(scope, receive, send)
         stdio.plug()
@@ -159,12 +164,19 @@ def _config(host: Host) -> Config:
 
 
 def _load() -> Host:
-    spec = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"), type=Spec)
+    spec = _spec()
     importpath.extend(os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE"))
     host = Host(resolve(spec.entrypoint, _import), make_context(spec, _secrets()))
     if host.hosted.kind == "asgi":
         importlib.import_module(_WEBSOCKET)
     return host
+
+
+def _spec() -> Spec:
+    """What the controller tells; an image that a plugin was packed into names the entry point itself."""
+    told = msgspec.json.decode(os.environ.pop("PLUGIN_SPEC"))
+    packed = os.environ.get("PLUGIN_ENTRYPOINT")
+    return msgspec.convert({**told, "entrypoint": packed} if packed else told, Spec)
 
 
 def _secrets() -> dict[str, bytes]:
@@ -185,7 +197,7 @@ def _import(name: str) -> object:
 def _listen() -> socket.socket:
     path = os.environ.get("PLUGIN_SOCKET")
     if path is None:
-        return socket.create_server(("0.0.0.0", int(os.environ["PLUGIN_PORT"])), backlog=BACKLOG)  # noqa: S104
+        return socket.create_server(("0.0.0.0", int(os.environ["PORT"])), backlog=BACKLOG)  # noqa: S104
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     # 0660: the group may connect; a controller that is not root reaches its sandboxes by it.

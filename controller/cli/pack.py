@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from controller.cli import output
+from controller.cli.bake import bake, show_image
 from controller.cli.exits import Exit, Stopped
 from controller.cli.output import Brief
 from controller.settings import load
@@ -46,12 +47,16 @@ class _Folder:
 
 
 @app.command()
-def pack(
+def pack(  # noqa: PLR0913, PLR0917  one parameter for each option
     path: Annotated[Path, typer.Argument(metavar="DIR", help="Plugin folder.")],
     check: Annotated[
         bool, typer.Option("--check", help="Only tell whether the lock fits the manifest.")
     ] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest versions that fit.")] = False,
+    image: Annotated[
+        bool, typer.Option("--image", help="Put the plugin and what it needs into an image of its own.")
+    ] = False,
+    tag: Annotated[str, typer.Option("-t", "--tag", help="Name of the image [xcore/NAME:VERSION].")] = "",
     config: Annotated[Path | None, typer.Option(help="YAML file with the controller's settings.")] = None,
     form: Annotated[Brief, typer.Option("-o", "--output", help="How to print it.")] = "table",
 ) -> None:
@@ -60,8 +65,14 @@ def pack(
         folder = _read(path)
         if check:
             _check(folder)
+            return
+        settings = load(config)
+        packed = _packed(folder, upgrade=upgrade, state_dir=settings.state_dir)
+        if image:
+            # The first of them is the sandbox image's, where there are any.
+            show_image(bake(settings, folder.manifest, folder.source, next(iter(packed[2]), None), tag), form)
         else:
-            _show(*_packed(folder, upgrade=upgrade, state_dir=load(config).state_dir), form)
+            _show(*packed, form)
     except XcoreError as error:
         problems = error.problems if isinstance(error, Invalid) else ()
         raise Stopped(_exit(error), error.reason, error.detail, problems) from None

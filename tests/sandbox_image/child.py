@@ -44,7 +44,7 @@ class Runner:
         command: tuple[str, ...] = ("-m", "sandbox_image.runner"),
         **options,
     ) -> None:
-        where = {"PLUGIN_PORT": str(port)} if port else {"PLUGIN_SOCKET": str(socket_path)}
+        where = {"PORT": str(port)} if port else {"PLUGIN_SOCKET": str(socket_path)}
         spec = {"name": "p", "entrypoint": entrypoint, "version": "1", "config": {"a": 1}}
         environment = {
             "PATH": os.environ["PATH"],

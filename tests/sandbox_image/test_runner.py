@@ -54,7 +54,7 @@ def test_the_group_may_connect_and_nobody_else(start):
 
 
 def test_it_listens_on_a_port_where_told(start):
-    """For networks of containers: PLUGIN_PORT instead of PLUGIN_SOCKET."""
+    """For networks of containers: PORT instead of PLUGIN_SOCKET."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     runner = start(HELLO, entrypoint="main:Hello", port=port)
