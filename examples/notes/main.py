@@ -1,0 +1,60 @@
+"""Notes: a FastAPI application that knows nothing of where it runs.
+
+The database is a file in the temporary directory: it is gone when the plugin is restarted.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, Field
+
+TABLE = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+
+
+class Draft(BaseModel):
+    text: str = Field(min_length=1, max_length=10_000)
+
+
+class Note(Draft):
+    id: int
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    with tempfile.TemporaryDirectory() as folder:
+        app.state.database = sqlite3.connect(Path(folder, "notes.db"), isolation_level=None)
+        app.state.database.execute(TABLE)
+        yield
+        app.state.database.close()
+
+
+app = FastAPI(title="Notes", lifespan=lifespan)
+
+
+def ask(sql: str, *values: object) -> list[Note]:
+    """On the event loop: a table this small answers in microseconds."""
+    rows = app.state.database.execute(sql, values)
+    return [Note(id=number, text=text) for number, text in rows]
+
+
+@app.get("/notes")
+async def every_note() -> list[Note]:
+    return ask("SELECT id, text FROM notes ORDER BY id")
+
+
+@app.get("/notes/{number}")
+async def one_note(number: int) -> Note:
+    found = ask("SELECT id, text FROM notes WHERE id = ?", number)
+    if not found:
+        raise HTTPException(404, f"There is no note {number}.")
+    return found[0]
+
+
+@app.post("/notes", status_code=201)
+async def write_note(draft: Draft) -> Note:
+    (note,) = ask("INSERT INTO notes (text) VALUES (?) RETURNING id, text", draft.text)
+    return note
