@@ -89,7 +89,8 @@ def reader(home, runtime) -> Iterator[Walk]:
     settings = {"XCORE_RUNTIME": runtime, "XCORE_ON_EXIT": "stop"}
     controller = Controller(home / "plugins", home / "state", settings)
     controller.start()
-    known = environment(home, XCORE_URL=controller.url, XCORE_KEY=KEY)
+    told = {"XCORE_URL": controller.url, "XCORE_KEY": KEY, "XCORE_STATE_DIR": str(home / "state")}
+    known = environment(home, **told)
     walk = Walk(Prompt(home, known), known, home)
     yield walk
     walk.close()
