@@ -114,7 +114,8 @@ def compose(settings: Settings, engine: Engine, vault: Vault, key: AdminKey | No
     )
     packing = Packing(sites, engine.target, packages())
     sources = Sources([Loader(settings.plugins_dir, snapshots)], [packing, Images(engine), vault])
-    plane = DataPlane(manager.routes, key.accepts if key is not None else None)
+    origins = frozenset(origin.encode() for origin in settings.allowed_origins)
+    plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
     return Parts(settings, manager, sources, plane, LoopLag(), key)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.resources
 import logging
 
-from controller.settings import Settings, is_loopback
+from controller.settings import Settings
+from controller.values import is_loopback
 from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
 from xcore.runtimes.docker import DockerEngine
 from xcore.runtimes.handed import ReadSecrets, no_secrets

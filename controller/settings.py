@@ -8,7 +8,6 @@ line: which setting, what is allowed, what was found (secrets are never repeated
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
+from controller import values
 from sandbox_image.tag import image_tag
 from xcore import yamlsafe
 from xcore.errors import Invalid, InvalidManifest, Problem
@@ -48,60 +48,11 @@ class InvalidSettings(Invalid):
     reason = "InvalidSettings"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there. A name other than localhost might be anything."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _default_state_dir() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/xcore")
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "xcore"
-
-
-def _listed(value: object) -> object:
-    """Split what the environment gives: a JSON list, or names with commas between them."""
-    if not isinstance(value, str):
-        return value
-    if not value.lstrip().startswith("["):
-        return [item.strip() for item in value.split(",") if item.strip()]
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise wrong("must be a JSON list, or names with commas between them") from None
-
-
-def _known_runtime(value: object) -> object:
-    if value == "kubernetes":
-        raise wrong("kubernetes arrives in a later version; must be auto, process or docker")
-    return value
-
-
-def _url(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():
-        raise wrong("must be a URL that begins with http:// or https://")
-    return value.rstrip("/")
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _allowed(text: str) -> dict[str, Any]:
     return {"allowed": text}
 
 
-def _from_here(path: Path) -> Path:
-    """An engine is told this path, and it stands elsewhere."""
-    return path.expanduser().absolute()
-
-
-Folder = Annotated[Path, AfterValidator(_from_here)]
+Folder = Annotated[Path, AfterValidator(values.from_here)]
 
 
 class Settings(BaseModel):
@@ -123,7 +74,7 @@ class Settings(BaseModel):
         description="Port to listen on; 0 takes any free one.",
         json_schema_extra=_allowed("a whole number from 0 to 65535"),
     )
-    runtime: Annotated[Literal["auto", "process", "docker"], BeforeValidator(_known_runtime)] = Field(
+    runtime: Annotated[Literal["auto", "process", "docker"], BeforeValidator(values.known_runtime)] = Field(
         "auto",
         description="Where sandboxed plugins run; auto: docker where an engine answers, else process (loopback only).",
     )
@@ -133,7 +84,7 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("a directory"),
     )
     state_dir: Folder = Field(
-        default_factory=_default_state_dir,
+        default_factory=values.default_state_dir,
         description="Directory of the controller's own: keys, records, copies of accepted code.",
         json_schema_extra=_allowed("a directory"),
     )
@@ -144,11 +95,23 @@ class Settings(BaseModel):
         description="The administrator's key; without it one is made at the first start and kept in the state directory.",
         json_schema_extra=_allowed("a secret of 32 to 512 characters"),
     )
-    trusted: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    trusted: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(values.listed)] = Field(
         (),
         max_length=1000,
         description="Plugins that may run inside the controller's process, by name.",
         json_schema_extra=_allowed("names of plugins: a JSON list, or with commas between them"),
+    )
+    allowed_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(values.origin)], ...],
+        NoDecode,
+        BeforeValidator(values.listed),
+    ] = Field(
+        (),
+        max_length=100,
+        description="Origins whose pages may open WebSockets to plugins, beside the controller's own.",
+        json_schema_extra=_allowed(
+            "origins such as https://shop.example: a JSON list, or with commas between them"
+        ),
     )
     sandbox_image: str = Field(
         default_factory=image_tag,
@@ -164,10 +127,10 @@ class Settings(BaseModel):
         description="Socket of the Docker Engine. It must be of this machine: sandboxes are reached through its files.",
         json_schema_extra=_allowed("a unix socket such as unix:///var/run/docker.sock"),
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(values.lower)] = Field(
         "text", description="Lines for people, or JSON for programs."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)] = Field(
         "info", description="The least important messages to log."
     )
     on_exit: Literal["keep", "stop"] = Field(
@@ -179,7 +142,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _never_open_to_the_world(self) -> Settings:
-        if self.auth == "none" and not is_loopback(self.host):
+        if self.auth == "none" and not values.is_loopback(self.host):
             raise wrong("must be key unless XCORE_HOST is a loopback address such as 127.0.0.1", ("auth",))
         return self
 
@@ -195,7 +158,9 @@ class Connection(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    url: Annotated[str, AfterValidator(_url)] = Field("http://127.0.0.1:8000", description="Its address.")
+    url: Annotated[str, AfterValidator(values.url)] = Field(
+        "http://127.0.0.1:8000", description="Its address."
+    )
     key: SecretStr | None = Field(None, description="Key to show it.")
 
 

@@ -23,11 +23,15 @@ HOLD_SECONDS = 5.0
 
 @dataclass(eq=False, slots=True)
 class Target:
-    """One instance as requests see it. `inflight`: requests sent to it whose answer is not complete."""
+    """One instance as requests see it. `inflight`: requests sent to it whose answer is not complete.
+
+    `grace`: once it is drained, the seconds it has for that.
+    """
 
     instance: str
     endpoint: Endpoint
     inflight: int = 0
+    grace: float | None = None
     drained: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enter(self) -> None:
@@ -104,8 +108,10 @@ class RouteTable:
     async def drain(self, plugin: str, instance: str, seconds: float) -> None:
         """Wait until no route names the instance and its requests are done, `seconds` at most."""
         until = self._clock.time() + seconds
-        await self._unnamed(plugin, instance, max(seconds, SWITCH_SECONDS))
         target = self._targets.get(instance)
+        if target is not None:
+            target.grace = seconds
+        await self._unnamed(plugin, instance, max(seconds, SWITCH_SECONDS))
         left = until - self._clock.time()
         if target is not None and target.inflight and left > 0:
             await self._clock.wait(target.drained, left)

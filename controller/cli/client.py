@@ -10,7 +10,8 @@ from urllib.parse import quote
 import httpx
 
 from controller.cli.exits import Exit, Stopped, code_for
-from controller.settings import InvalidSettings, connection, is_loopback
+from controller.settings import InvalidSettings, connection
+from controller.values import is_loopback
 from xcore.errors import Problem
 
 PLUGINS = "/api/v1/plugins"

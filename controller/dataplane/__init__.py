@@ -4,6 +4,7 @@ protocol    guard and dispatch, inside uvicorn's protocol class; ending: how a c
 request     a head read once, a body on its way        answer     a head of our making, a body framed anew
 exchange    one request between the two: waiting, streaming, deadlines        admission  whether it may go on
 upstream    the pool of connections to an instance     connection  one of them, over a socket or (inprocess) a pipe
+websocket   a request for one: handshake  what is offered and agreed, tunnel  two connections joined, frames  what passes
 cookies, locations  what of an answer is bound to its plugin's part of the origin
 way         what is kept per plugin     plane  what all share     limits  bulkheads     target, headers  pure rules
 """

@@ -42,6 +42,12 @@ class Answer:
                 out.append(b"transfer-encoding: chunked\r\n")
         out.append(self._ours())
 
+    def switch(self, lines: list[bytes]) -> None:
+        """Agree to a WebSocket: the last that is HTTP on this connection."""
+        self.status, self.begun = 101, True
+        end = b"x-request-id: %b\r\n%b\r\n" % (self._request.request_id, self._client.date_lines())
+        self._client.write(b"".join([STATUS_LINE[101], *lines, end]))
+
     def _ours(self) -> bytes:
         """Give the last lines of a head."""
         request = self._request
@@ -100,6 +106,8 @@ class Answer:
         lines = [f"content-type: application/problem+json\r\nxcore-reason: {refusal.reason}\r\n"]
         if self.status == 401:
             lines.append("www-authenticate: Bearer\r\n")
+        if self.status == 426:
+            lines.append("upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n")
         if refusal.allow:
             lines.append(f"allow: {refusal.allow}\r\n")
         if refusal.retry_after is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
@@ -15,7 +15,9 @@ from controller.dataplane import cookies, headers as rules, locations
 
 if TYPE_CHECKING:
     from controller.dataplane.exchange import Exchange
+    from controller.dataplane.request import Request
     from controller.dataplane.upstream import Pool
+    from controller.dataplane.websocket import WebSocketExchange
 
 MAX_HEAD = 64 * 1024
 MAX_FIELDS = 100
@@ -36,6 +38,9 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
+        self._agreement: tuple[list[bytes], dict[bytes, bytes]] | None = (
+            None  # of a 101, after which it is no HTTP
+        )
         self._parser = httptools.HttpResponseParser(self)
         self._fresh()
 
@@ -71,7 +76,13 @@ class Connection(asyncio.Protocol):
         self._quiet_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._agreement is not None:  # only such an exchange has a handshake to agree to
+                cast("WebSocketExchange", exchange).upgraded(*self._agreement, data[upgrade.args[0] :])
+            else:
+                self._unreadable(exchange, upgrade)
+            return
+        except httptools.HttpParserError as error:
             self._unreadable(exchange, error)
             return
         if self._complete:
@@ -123,19 +134,14 @@ class Connection(asyncio.Protocol):
         if self._quiet_bytes > MAX_HEAD and rules.size(self._headers) > MAX_HEAD:
             raise BadAnswer("a head without bound")
         status = self._parser.get_status_code()
-        if status < 200:
-            self._interim += 1
-            if status < 100 or status == 101 or self._interim > MAX_INTERIM:
-                raise BadAnswer("an upgrade nobody asked for, or too many interim answers")
-            return
         exchange = self.exchange
-        if status > 599 or exchange is None:
+        if status < 100 or status > 599 or exchange is None:
             raise BadAnswer("a status there is not")
-        lines, special = rules.to_client(self._headers)
         request = exchange.request
-        if not rules.REWRITTEN.isdisjoint(special):
-            lines += cookies.to_client(self._headers, request.plugin)
-            lines += locations.to_client(self._headers, request.host, request.prefix)
+        if status < 200:
+            self._interim_answer(status, request)
+            return
+        lines, special = self._to_client(request)
         length = _length(special.get(b"content-length"))
         coding = special.get(b"transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != b"chunked"):
@@ -148,6 +154,21 @@ class Connection(asyncio.Protocol):
         exchange.head_received(status, lines, length, bodiless=bodiless)
         if head_only:
             self._head_only()
+
+    def _to_client(self, request: Request) -> tuple[list[bytes], dict[bytes, bytes]]:
+        lines, special = rules.to_client(self._headers)
+        if not rules.REWRITTEN.isdisjoint(special):
+            lines += cookies.to_client(self._headers, request.plugin)
+            lines += locations.to_client(self._headers, request.host, request.prefix)
+        return lines, special
+
+    def _interim_answer(self, status: int, request: Request) -> None:
+        self._interim += 1
+        upgraded = status == 101 and request.handshake is not None and self._parser.should_upgrade()
+        if self._interim > MAX_INTERIM or (status == 101 and not upgraded):
+            raise BadAnswer("an upgrade nobody asked for, or too many interim answers")
+        if upgraded:
+            self._agreement = self._to_client(request)
 
     def _head_only(self) -> None:
         """End here: the parser cannot be told that no body follows an answer to HEAD."""

@@ -24,29 +24,41 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_HANDSHAKE = (
+    b"sec-websocket-accept",
+    b"sec-websocket-extensions",
+    b"sec-websocket-key",
+    b"sec-websocket-protocol",
+    b"sec-websocket-version",
+)
 # The caller's credentials, what only we may say about where a request came from, and framing, which is ours.
-_NOT_TO_PLUGINS = HOP_BY_HOP | {
-    b"authorization",
-    b"cookie",
-    b"x-api-key",
-    b"forwarded",
-    b"x-real-ip",
-    b"x-request-id",
-    b"expect",
-    b"service-worker",
-    b"host",
-    b"http2-settings",
-    b"content-length",
-}
+_NOT_TO_PLUGINS = frozenset(
+    {
+        *HOP_BY_HOP,
+        *_HANDSHAKE,
+        b"authorization",
+        b"cookie",
+        b"x-api-key",
+        b"forwarded",
+        b"x-real-ip",
+        b"x-request-id",
+        b"expect",
+        b"service-worker",
+        b"host",
+        b"http2-settings",
+        b"content-length",
+    }
+)
 # Of a request, not on the everyday one: looked at closely.
-RARE = frozenset({b"cookie", b"service-worker"})
+RARE = frozenset({b"cookie", b"service-worker", b"upgrade"})
 # Of an answer: goes on in another form (see cookies, locations).
 REWRITTEN = frozenset({b"set-cookie", b"location", b"content-location", b"refresh"})
 # What would speak for the controller's whole origin or to a proxy in front of it, and framing, which is ours.
-_NOT_TO_CLIENTS = (
-    HOP_BY_HOP
-    | REWRITTEN
-    | {
+_NOT_TO_CLIENTS = frozenset(
+    {
+        *HOP_BY_HOP,
+        *REWRITTEN,
+        *_HANDSHAKE,
         b"strict-transport-security",
         b"clear-site-data",
         b"service-worker-allowed",

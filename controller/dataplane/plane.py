@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from controller.dataplane.limits import Bulkhead
@@ -24,7 +24,8 @@ TICK = 0.1
 class DataPlane:
     """One per controller. `authorized(key)` tells whether a bearer key is good, fast and in constant time.
 
-    None switches authentication off. `clock` gives seconds that only grow.
+    None switches authentication off. `clock` gives seconds that only grow. `origins`: beside our own, those whose
+    pages may open WebSockets; in lower case.
     """
 
     def __init__(
@@ -32,7 +33,10 @@ class DataPlane:
         routes: RouteTable,
         authorized: Callable[[bytes], bool] | None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        origins: AbstractSet[bytes] = frozenset(),
     ) -> None:
+        self.origins = origins
         self.routes, self.authorized, self.clock = routes, authorized, clock
         self.active: set[Exchange] = set()
         self.ways: dict[str, Way] = {}

@@ -23,6 +23,7 @@ from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.target import PREFIX, parse_target
+from controller.dataplane.websocket import WebSocketExchange
 
 MAX_TARGET = 8 * 1024
 MAX_HEAD = 32 * 1024
@@ -129,7 +130,7 @@ class DataPlaneProtocol(EndingProtocol):
         self._quiet_bytes = 0
         request = Request(parser.get_method(), self.url, parser.get_http_version(), headers)
         if parser.should_upgrade() and (not request.complete or request.upgrade is None):
-            raise Refusal("MalformedRequest", "upgrades are not served here")
+            raise Refusal("MalformedRequest", "an upgrade with a body, and CONNECT, are not served here")
         if request.target.startswith(PREFIX):
             self._begin_exchange(request)
         else:
@@ -164,7 +165,8 @@ class DataPlaneProtocol(EndingProtocol):
         request.plugin, request.action = target
         request.request_id = request.request_id or self._plane.new_request_id()
         request.keep_alive = self.parser.should_keep_alive() and not self._plane.draining
-        self._exchange = Exchange(self._plane, self, request)
+        kind = Exchange if request.handshake is None else WebSocketExchange
+        self._exchange = kind(self._plane, self, request)
         self._exchange.begin()
 
     def _to_asgi(self, request: Request, headers: rules.Headers) -> None:
@@ -228,6 +230,11 @@ class DataPlaneProtocol(EndingProtocol):
     @property
     def write_paused(self) -> bool:
         return self.flow.write_paused
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the client has sent more than its request."""
+        return self._ignoring
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)

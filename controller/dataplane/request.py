@@ -33,7 +33,10 @@ class Refusal(Exception):
 
 
 class Request:
-    """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin."""
+    """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin.
+
+    `handshake`: the fields of a head that asks for a WebSocket.
+    """
 
     __slots__ = (
         "_expect",
@@ -42,6 +45,7 @@ class Request:
         "action",
         "chunked",
         "complete",
+        "handshake",
         "host",
         "http10",
         "keep_alive",
@@ -65,6 +69,7 @@ class Request:
             raise Refusal("MalformedRequest", "only HTTP/1.1 and HTTP/1.0 are spoken here")
         self._lines, special = rules.to_plugin(headers)
         self._read_host(special.get(b"host"))
+        self.handshake: rules.Headers | None = None
         if not rules.RARE.isdisjoint(special):
             self._read_rare(headers, special)
         self.length: int | None = None
@@ -89,6 +94,8 @@ class Request:
 
     def _read_rare(self, headers: rules.Headers, special: dict[bytes, bytes]) -> None:
         self._lines += cookies.to_plugin(headers)
+        if b"websocket" in rules.tokens(special.get(b"upgrade", b"")):
+            self.handshake = headers
         if b"service-worker" in special and self.target.partition(b"?")[0].count(b"/") < 3:
             # A browser lets a script govern its directory: that of `/app/hello` holds all plugins.
             raise Refusal("Forbidden", "a service worker's script lies below /app/<plugin>/")
@@ -141,6 +148,10 @@ class Request:
             framing,
             self._body_so_far(),
         )
+
+    def add(self, lines: list[bytes]) -> None:
+        """Add whole lines to the head."""
+        self._lines += lines
 
     def _body_so_far(self) -> bytes:
         body = b""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.settings import InvalidSettings, Settings, connection, is_loopback, load, variables
+from controller.settings import InvalidSettings, Settings, connection, load, variables
+from controller.values import is_loopback
 from sandbox_image.tag import image_tag
 from xcore.errors import Problem
 
@@ -103,6 +104,14 @@ def test_lists_in_the_file(file):
             'must be names of plugins: a JSON list, or with commas between them, got "Not_A_Name"',
         ),
         ("XCORE_TRUSTED", "[1", "must be a JSON list, or names with commas between them"),
+        *[
+            (
+                "XCORE_ALLOWED_ORIGINS",
+                value,
+                "must be an origin as browsers write it, such as https://shop.example or http://localhost:3000",
+            )
+            for value in ("*", "shop.example", "https://Shop.example", "https://shop.example/", "null")
+        ],
         ("XCORE_LOG_LEVEL", "loud", 'must be debug, info, warning or error, got "loud"'),
         ("XCORE_ON_EXIT", "panic", 'must be keep or stop, got "panic"'),
         (

@@ -371,7 +371,7 @@ async def test_a_body_that_looks_like_a_request_is_a_body(front):
     assert upstream.journal[0].body == SMUGGLED
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "websocket", "anything"])
+@pytest.mark.parametrize("protocol", ["h2c", "anything"])
 async def test_an_offer_to_upgrade_is_not_taken_up(front, protocol):
     """An upgrade is ignored, as HTTP allows: the request is answered as it is."""
     upstream = await front.upstream()

@@ -1,0 +1,70 @@
+"""How the value of a setting is read. Each raises an error that says what is allowed."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+from pathlib import Path
+
+from xcore.fields import wrong
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there. A name other than localhost might be anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/xcore")
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "xcore"
+
+
+def listed(value: object) -> object:
+    """Split what the environment gives: a JSON list, or names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise wrong("must be a JSON list, or names with commas between them") from None
+
+
+def known_runtime(value: object) -> object:
+    if value == "kubernetes":
+        raise wrong("kubernetes arrives in a later version; must be auto, process or docker")
+    return value
+
+
+def url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():
+        raise wrong("must be a URL that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def from_here(path: Path) -> Path:
+    """An engine is told this path, and it stands elsewhere."""
+    return path.expanduser().absolute()
+
+
+def origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise wrong(
+            "must be an origin as browsers write it, such as https://shop.example or http://localhost:3000"
+        )
+    return value
