@@ -139,6 +139,9 @@ class End(asyncio.Transport):
         self._inbox.clear()
         self._size = 0
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def is_closing(self) -> bool:
         return self._closing
 
