@@ -1,3 +1,7 @@
+import json
+
+from websockets.sync.client import connect
+
 from xcore.testing.served import ServedPlugin
 
 
@@ -9,6 +13,15 @@ def test_a_note_is_kept_and_listed(plugin: ServedPlugin) -> None:
     assert note["text"] == "buy milk"
     assert plugin.get(f"/notes/{note['id']}").json() == note
     assert note in plugin.get("/notes").json()
+
+
+def test_readers_see_a_note_when_it_is_written(plugin: ServedPlugin) -> None:
+    address = plugin.url.replace("http:", "ws:") + "/live"
+    key = {"Authorization": plugin.http.headers["Authorization"]}
+    with connect(address, additional_headers=key) as one, connect(address, additional_headers=key) as other:
+        written = plugin.post("/notes", json={"text": "seen by all"}).json()
+
+        assert [json.loads(reader.recv(10)) for reader in (one, other)] == [written, written]
 
 
 def test_what_is_wrong_is_answered_as_fastapi_does(plugin: ServedPlugin) -> None:
