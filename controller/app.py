@@ -29,10 +29,12 @@ from controller.settings import Settings
 from controller.sites import open_sites
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
+from integrations.once import Once
 from sandbox_image.tag import packages
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
 from xcore.images import Images
+from xcore.intake import Intake
 from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.packing.preparation import Packing
@@ -42,7 +44,8 @@ from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.lag import LoopLag
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
-from xcore.sources import Sources
+from xcore.shelf import Shelf
+from xcore.sources import Preparation, Sources
 from xcore.store import FileStore
 from xcore.vault import Vault, open_vault
 from xcore.watch import changes
@@ -60,6 +63,8 @@ class Parts:
     settings: Settings
     manager: Manager
     sources: Sources
+    intake: Intake
+    once: Once
     plane: DataPlane
     lag: LoopLag
     admin_key: AdminKey | None
@@ -103,20 +108,24 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
 
 def compose(settings: Settings, engine: Engine, vault: Vault, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
-    snapshots, sites = Snapshots(settings.state_dir / "snapshots"), open_sites(settings.state_dir)
-    store = FileStore(settings.state_dir / "store")
-    records = Records(store, snapshots=snapshots.directory, sites=sites.directory)
+    state = settings.state_dir
+    store = FileStore(state / "store")
+    store.tidy()
+    snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
+    shelf = Shelf(store, snapshots)
     manager = Manager(
         Supervised(engine),
-        records=records,
-        collectors=[snapshots, sites],
+        records=Records(store, snapshots=snapshots.directory, sites=sites.directory),
+        collectors=[shelf, sites],
         trusted=frozenset(settings.trusted),
     )
     packing = Packing(sites, engine.target, packages())
-    sources = Sources([Loader(settings.plugins_dir, snapshots)], [packing, Images(engine), vault])
+    preparations: list[Preparation] = [packing, Images(engine), vault]
+    sources = Sources([Loader(settings.plugins_dir, snapshots), shelf], preparations)
+    intake = Intake(shelf, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
-    return Parts(settings, manager, sources, plane, LoopLag(), key)
+    return Parts(settings, manager, sources, intake, Once(store), plane, LoopLag(), key)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -140,7 +149,8 @@ def create_app(parts: Parts) -> FastAPI:
 async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
     parts.plane.start()
     parts.lag.start()
-    async with integrate(parts.manager, app, admin_key=parts.admin_key):
+    joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, admin_key=parts.admin_key)
+    async with joined:
         await parts.manager.start()
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
         watching = asyncio.create_task(_watch_folders(parts))

@@ -8,22 +8,30 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from integrations.admin import events, plugins
+from integrations.admin import events, orders, plugins, schemas
+from integrations.admin.upload import Uploads
 from integrations.journal import Journal
 from integrations.keys import AdminKey
+from integrations.once import Once
+from xcore.intake import Intake
 from xcore.manager import Manager
 
 
 @contextlib.asynccontextmanager
-async def integrate(manager: Manager, app: FastAPI, *, admin_key: AdminKey | None) -> AsyncIterator[None]:
+async def integrate(
+    manager: Manager, app: FastAPI, *, intake: Intake, once: Once, admin_key: AdminKey | None
+) -> AsyncIterator[None]:
     """Give the application its admin routes and listeners for the time of the `async with` block.
 
     `admin_key` None means authentication is off. Start the manager inside: its first events are heard, too.
     """
     journal = Journal(manager.bus)
     app.state.manager, app.state.journal, app.state.admin_key = manager, journal, admin_key
+    app.state.intake, app.state.once, app.state.uploads = intake, once, Uploads(intake.staging)
     app.include_router(plugins.router)
+    app.include_router(orders.router)
     app.include_router(events.router)
+    schemas.describe(app)
     listening = asyncio.create_task(journal.run())
     await asyncio.sleep(0)  # let it subscribe
     try:

@@ -16,7 +16,7 @@ from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
 from controller.settings import CONFIG_VARIABLE, variables
 from docs.reference import GENERATED, with_block
-from integrations.admin import events, plugins
+from integrations.admin import events, orders, plugins
 from xcore import errors, manifest, restart
 from xcore.routes import RouteTable
 from xcore.runtimes.docker import DockerEngine
@@ -162,7 +162,7 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    routers = (plugins.router, events.router, health.router, metrics.router, openapi.router)
+    routers = (plugins.router, orders.router, events.router, health.router, metrics.router, openapi.router)
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods
     }

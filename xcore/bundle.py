@@ -20,6 +20,7 @@ from pathlib import Path
 
 from xcore.errors import InvalidBundle, Problem, StorageFull
 from xcore.manifest import Manifest
+from xcore.store import sync_directory
 
 MAX_FILES = 1_000
 MAX_BYTES = 64 * 1024 * 1024
@@ -81,6 +82,18 @@ class Snapshots:
 
     def path(self, digest: str) -> Path:
         return self.directory / digest
+
+    def persist(self, digest: str) -> None:
+        """Have a snapshot on disk for good, where no folder could give it again. Raises StorageFull."""
+        try:
+            for directory, _, files in os.walk(self.path(digest)):
+                for name in files:
+                    with (Path(directory) / name).open("rb") as file:
+                        os.fsync(file.fileno())
+                sync_directory(Path(directory))
+            sync_directory(self.directory)
+        except OSError as error:
+            raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
 
     def _keep(self, staging: Path, digest: str) -> Path:
         kept = self.path(digest)

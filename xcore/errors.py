@@ -10,7 +10,8 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   ├── InvalidBundle           a folder or archive that may not be run
     │   ├── DependenciesUnresolved  no set of packages is what spec.dependencies want
     │   └── NotSupported            understood, but this runtime or version cannot honour it
-    ├── NotFound → PluginNotFound
+    ├── NotFound → PluginNotFound, RevisionNotFound
+    ├── PreconditionFailed          it changed since it was read
     ├── Conflict
     │   └── RouteConflict           somebody else has the name
     ├── NotAllowedTrusted           trusted is the operator's decision
@@ -97,6 +98,15 @@ class NotFound(XcoreError):
 
 class PluginNotFound(NotFound):
     reason = "PluginNotFound"
+
+
+class RevisionNotFound(NotFound):
+    reason = "RevisionNotFound"
+
+
+class PreconditionFailed(XcoreError):
+    reason = "PreconditionFailed"
+    component = "client"
 
 
 class Conflict(XcoreError):

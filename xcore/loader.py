@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xcore.bundle import MANIFEST, Entry, Snapshots, revision, survey
-from xcore.errors import InvalidBundle, InvalidManifest, InvalidSpec, StorageFull, XcoreError
+from xcore.errors import InvalidBundle, InvalidManifest, InvalidSpec, Problem, StorageFull, XcoreError
 from xcore.manifest import Manifest, parse
 
 MAX_FOLDERS = 1_000
+BUNDLE_IN_FOLDER = Problem(
+    "spec.source.bundle", "must be absent in a folder, which holds its code; it is for the API"
+)
 MAX_MANIFEST = 64 * 1024
 
 
@@ -87,9 +90,12 @@ class Loader:
 
 def _parse(text: bytes) -> Manifest:
     try:
-        return parse(text, name=MANIFEST)
+        manifest = parse(text, name=MANIFEST)
     except InvalidManifest as error:
         raise InvalidSpec(error.detail, error.problems) from error
+    if manifest.spec.source.bundle is not None:
+        raise InvalidSpec(f"{MANIFEST} is not valid in a folder", [BUNDLE_IN_FOLDER])
+    return manifest
 
 
 def _source(folder: Path, manifest: Manifest) -> Path | None:

@@ -17,22 +17,18 @@ from xcore.directory import assign
 from xcore.entry import Entry, resource
 from xcore.errors import (
     Conflict,
-    InvalidManifest,
-    NotAllowedTrusted,
-    NotSupported,
     PluginNotFound,
-    RuntimeUnavailable,
     XcoreError,
 )
-from xcore.instance_spec import Isolation
 from xcore.loader import Declared
-from xcore.manifest import Manifest, not_yet
+from xcore.manifest import Manifest
 from xcore.mirror import Mirror
+from xcore.objection import objection
 from xcore.records import Records
 from xcore.routes import RouteTable
 from xcore.runtimes.seams import Runtime
 from xcore.status import Facts, build, told
-from xcore.unused import Collector, collect_unused
+from xcore.unused import Collector, collect_unused, sweep_unwanted
 from xcore.workload import LogLine, Workload
 from xcore.xhooks import (
     HookBus,
@@ -71,7 +67,7 @@ class Manager:
         self._misfits: dict[str, dict[str, Any]] = {}  # the status of folders without a plugin of their own
         self._swept = False
         self._following: asyncio.Task[None] | None = None
-        self._removing: set[asyncio.Task[None]] = set()
+        self._removing: dict[asyncio.Task[None], str] = {}
 
     async def start(self) -> None:
         self.bus.emit(ManagerStarting())
@@ -107,7 +103,7 @@ class Manager:
         for name, item in directory.owners.items():
             self._apply(name, item)
         self.synced = True
-        await self._sweep()
+        self._swept = self._swept or await sweep_unwanted(self._runtime, self._records, self._entries)
         if not self._removing:
             await collect_unused(self._entries.values(), self._runtime, self._collectors)
 
@@ -150,15 +146,7 @@ class Manager:
         self._want(entry)
 
     def _objection(self, manifest: Manifest | None) -> XcoreError | None:
-        if manifest is None:
-            return InvalidManifest("there is no manifest")
-        name = manifest.metadata.name
-        if manifest.spec.isolation is Isolation.TRUSTED and name not in self._trusted:
-            return NotAllowedTrusted(f"{name} is not among the names in XCORE_TRUSTED")
-        problems = [*not_yet(manifest), *self._runtime.check(manifest)]
-        if problems:
-            return NotSupported("this version or runtime cannot honour it", problems)
-        return None
+        return objection(manifest, self._runtime, self._trusted)
 
     def _accept(self, entry: Entry, declared: Declared) -> None:
         if declared.pending:
@@ -200,26 +188,28 @@ class Manager:
         except XcoreError as error:
             _log.warning("%s: its record could not be deleted: %s", name, error.detail)
         task = asyncio.create_task(self._removed(name))
-        self._removing.add(task)
-        task.add_done_callback(self._removing.discard)
+        self._removing[task] = name
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        del self._removing[task]
+        self._changed.set()
 
     async def _removed(self, name: str) -> None:
         await self._runtime.remove(name)
         if name not in self._entries:
             self.bus.emit(PluginRemoved(plugin=name))
-        self._changed.set()
 
-    async def _sweep(self) -> None:
-        """After the first whole sync: what an earlier controller left and nobody wants any more."""
-        if self._swept:
-            return
-        try:
-            for name in await self._runtime.sweep():
-                _log.info("removed an instance nobody wants: %s", name[:12])
-        except RuntimeUnavailable as error:
-            _log.warning("instances that nobody wants are looked for at the next sync: %s", error.detail)
-        else:
-            self._swept = True
+    def demand(self, manifest: Manifest) -> None:
+        """Raise what stands in the way of a manifest; of what may run, nothing."""
+        error = self._objection(manifest)
+        if error is not None:
+            raise error
+
+    def folder_of(self, name: str) -> str | None:
+        """Tell where the name is declared: a folder that has it, or one of that name that is refused."""
+        entry = self._entries.get(name)
+        return entry.folder if entry is not None else name if name in self._misfits else None
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -278,6 +268,15 @@ class Manager:
             self._changed.clear()
             if not await self._clock.wait(self._changed, until - self._clock.time()):
                 return False
+
+    async def wait_gone(self, name: str, seconds: float) -> bool:
+        """Wait until nothing of it runs any more; False when something does after `seconds`."""
+        until = self._clock.time() + seconds
+        while name in self._removing.values():
+            self._changed.clear()
+            if not await self._clock.wait(self._changed, until - self._clock.time()):
+                return False
+        return True
 
     async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         if self._entry(name).workload is None:

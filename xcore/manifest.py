@@ -149,7 +149,6 @@ def _schema() -> JsonSchemaValue:
 
 # Valid, but version 0.1 honours the default alone.
 _ONLY_DEFAULT = (
-    "source.bundle",
     "source.config_map",
     "plugin_class_name",
     "calls",

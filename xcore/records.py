@@ -5,6 +5,7 @@ A document of another version is read as far as it is understood: what is missin
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ class Records:
         if kept != self._folders:
             self._store.write("index", "folders", {"folders": kept})
             self._folders = kept
+
+    def keep_only(self, names: Container[str]) -> None:
+        """Forget the rest: what went while no controller looked, or was being forgotten when one was killed."""
+        for name in {*self._store.names(KIND), *self._folders.values()}:
+            if name not in names:
+                self.delete(name)
 
     def name_of(self, folder: str) -> str | None:
         """Tell which plugin this folder held when it was last readable."""

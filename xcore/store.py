@@ -20,6 +20,7 @@ class Store(Protocol):
     def read(self, kind: str, name: str) -> dict[str, Any] | None: ...
     def write(self, kind: str, name: str, document: dict[str, Any]) -> None: ...
     def delete(self, kind: str, name: str) -> None: ...
+    def names(self, kind: str) -> list[str]: ...
 
 
 class FileStore:
@@ -49,10 +50,22 @@ class FileStore:
             raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
 
     def delete(self, kind: str, name: str) -> None:
+        path = self._path(kind, name)
         try:
-            self._path(kind, name).unlink(missing_ok=True)
+            if path.exists():
+                path.unlink()
+                sync_directory(path.parent)
         except OSError as error:
             raise StorageFull(f"the state directory cannot be written: {error.strerror}") from error
+
+    def names(self, kind: str) -> list[str]:
+        found = (path.stem for path in (self._directory / kind).glob("*.json"))
+        return sorted(name for name in found if "." not in name)  # others are being written, or set aside
+
+    def tidy(self) -> None:
+        """Remove what a controller that was killed had begun to write. Only for the one controller there is."""
+        for path in self._directory.glob("*/.*"):
+            path.unlink(missing_ok=True)
 
     def _path(self, kind: str, name: str) -> Path:
         return self._directory / kind / f"{name}.json"
@@ -73,6 +86,9 @@ class MemoryStore:
     def delete(self, kind: str, name: str) -> None:
         self.documents.pop((kind, name), None)
 
+    def names(self, kind: str) -> list[str]:
+        return sorted(name for of, name in self.documents if of == kind)
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file by a rename, readable by its owner only; what was there stays until the new one is on disk."""
@@ -83,6 +99,16 @@ def write_private(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(staged).replace(path)
+        sync_directory(path.parent)
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on disk: a file that is synced and renamed may else be lost with the power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

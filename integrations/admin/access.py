@@ -11,6 +11,7 @@ from integrations.journal import Journal
 from integrations.keys import AdminKey, Unauthenticated
 from xcore.manager import Manager
 
+ADMIN, ANYBODY = "admin", "anybody"  # who asked: the one key's name, and with authentication off
 _bearer = HTTPBearer(auto_error=False, description="The administrator's key")
 
 
@@ -21,6 +22,7 @@ def require_key(
     key: AdminKey | None = request.app.state.admin_key
     if key is not None and (credentials is None or not key.accepts(credentials.credentials.encode())):
         raise Unauthenticated("a valid key is needed: Authorization: Bearer <key>")
+    request.state.caller = ADMIN if key is not None else ANYBODY
 
 
 def _manager(request: Request) -> Manager:

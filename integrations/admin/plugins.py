@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from integrations.admin.access import ManagerOf, require_key
-from xcore.errors import XcoreError
+from integrations.admin.answers import DeskOf, Patience, PatienceOf
+from integrations.admin.schemas import PLUGIN
 from xcore.manager import Manager
 
 router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Depends(require_key)])
@@ -18,32 +19,24 @@ router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Dep
 MAX_PAGE = 500
 MAX_LINES = 10_000
 
-Wait = Annotated[Literal["Ready"] | None, Query(description="Answer only when this holds.")]
-Timeout = Annotated[float, Query(alias="timeoutSeconds", ge=0.1, le=600)]
-
-
-class WaitTimeout(XcoreError):
-    reason = "WaitTimeout"
-    component = "plugin"
-
 
 @router.get("")
 def list_plugins(
-    manager: ManagerOf,
+    desk: DeskOf,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     after: Annotated[str, Query(alias="continue", max_length=253)] = "",
 ) -> dict[str, Any]:
     """List plugins by name; `metadata.continue` of one page is the `continue` of the next."""
-    names = [name for name in manager.names() if name > after]
+    names = [name for name in desk.manager.names() if name > after]
     page = names[:limit]
     more = page[-1] if len(names) > limit else ""
-    return {"items": [manager.get(name) for name in page], "metadata": {"continue": more}}
+    return {"items": [desk.resource(name) for name in page], "metadata": {"continue": more}}
 
 
-@router.get("/{name}")
-def get_plugin(name: str, manager: ManagerOf) -> dict[str, Any]:
-    """Give one Plugin resource."""
-    return manager.get(name)
+@router.get("/{name}", responses={200: PLUGIN})
+def get_plugin(name: str, desk: DeskOf) -> Response:
+    """Give one Plugin resource; its `ETag` is the version that `If-Match` compares."""
+    return desk.response(name)
 
 
 @router.get("/{name}/status")
@@ -78,35 +71,19 @@ async def _lines(
             yield f"{line.time} {line.text}\n"
 
 
-@router.post("/{name}/restart", status_code=202)
-async def restart(name: str, manager: ManagerOf, wait: Wait = None, seconds: Timeout = 60) -> Response:
+@router.post("/{name}/restart", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Replace the running instance by a new one, without a gap."""
-    manager.restart(name)
-    return await _answer(manager, name, wait, seconds)
+    return await desk.command(name, desk.manager.restart, patience)
 
 
-@router.post("/{name}/suspend", status_code=202)
-async def suspend(name: str, manager: ManagerOf) -> Response:
+@router.post("/{name}/suspend", status_code=202, responses={202: PLUGIN})
+async def suspend(name: str, desk: DeskOf) -> Response:
     """Stop it and keep it stopped, also over restarts of the controller."""
-    manager.suspend(name)
-    return await _answer(manager, name, None, 0)
+    return await desk.command(name, desk.manager.suspend, Patience(None))
 
 
-@router.post("/{name}/resume", status_code=202)
-async def resume(name: str, manager: ManagerOf, wait: Wait = None, seconds: Timeout = 60) -> Response:
+@router.post("/{name}/resume", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+async def resume(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Run it again, with a full restart budget."""
-    manager.resume(name)
-    return await _answer(manager, name, wait, seconds)
-
-
-async def _answer(manager: Manager, name: str, wait: str | None, seconds: float) -> Response:
-    """202 and the resource at once, or 200 when what was waited for holds."""
-    if wait is None:
-        return JSONResponse(manager.get(name), status_code=202)
-    if not await manager.wait_ready(name, seconds):
-        conditions = {c["type"]: c for c in manager.get(name)["status"]["conditions"]}
-        ready = conditions["Ready"]
-        raise WaitTimeout(
-            f"{name} is not Ready after {seconds:g} s: {ready['reason']} {ready['message']}".strip()
-        )
-    return JSONResponse(manager.get(name))
+    return await desk.command(name, desk.manager.resume, patience)

@@ -13,7 +13,7 @@ GOOD = {"main.py": b"print('one')\n", "data/words.txt": b"one two", "bin/run": b
 def tar_gz(files=GOOD, *, form=tarfile.PAX_FORMAT, folders=(), extra=()):
     """A tar.gz as Python writes it; `extra` are TarInfos, or pairs of one and its content."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz", format=form) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for folder in folders:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -26,7 +26,7 @@ def tar_gz(files=GOOD, *, form=tarfile.PAX_FORMAT, folders=(), extra=()):
             entry, content = item if isinstance(item, tuple) else (item, b"")
             entry.size = entry.size or len(content)
             tar.addfile(entry, io.BytesIO(content.ljust(entry.size, b"x")))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)
 
 
 def member(name, kind=tarfile.REGTYPE, *, link="", mode=0o644):

@@ -122,7 +122,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
 @pytest.mark.parametrize(
     ("spec", "fields"),
     [
-        ({"source": {"bundle": "sha256:" + "0" * 64}}, ["source.bundle"]),
         ({"source": {"configMap": "code"}}, ["source.configMap"]),
         ({"pluginClassName": "small"}, ["pluginClassName"]),
         ({"calls": ["other"]}, ["calls"]),

@@ -1,0 +1,116 @@
+"""`/api/v1/plugins`: making, changing and removing plugins. What lives in a folder is changed there, and refused here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from integrations.admin.access import require_key
+from integrations.admin.answers import DeskOf, PatienceOf, TermsOf, WaitTimeout
+from integrations.admin.schemas import PATCH, PLUGIN, SENT
+from integrations.admin.upload import UnsupportedMediaType, is_json, text
+from integrations.once import Done, claim
+from xcore.intake import Outcome
+from xcore.parcel import read_data
+from xcore.shelf import Kept
+
+router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Depends(require_key)])
+
+
+class Rollback(BaseModel, extra="forbid", strict=True):
+    """Which kept revision to go back to."""
+
+    revision: Annotated[int, Field(ge=1, le=2**53)]
+
+
+@router.post("", status_code=201, responses={201: PLUGIN}, openapi_extra=SENT)
+async def create_plugin(desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+    """Make a plugin: a manifest that names an image, or with an archive of its code."""
+    async with desk.uploads.received(desk.request) as upload:
+        claimed = claim(desk.request, upload.digest)
+        marked = replace(terms, mark=claimed.mark if claimed else "")
+
+        async def order() -> Done:
+            outcome = await desk.intake.create(upload.parcel, marked)
+            return Done(outcome.name, 201)
+
+        return await desk.once.perform(claimed, order, lambda done: desk.answer(done, patience))
+
+
+@router.put("/{name}", responses={200: PLUGIN, 201: PLUGIN}, openapi_extra=SENT)
+async def put_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+    """Make it so: 201 where the plugin is new, else 200. The same again changes nothing."""
+    async with desk.uploads.received(desk.request) as upload:
+        outcome = await desk.intake.replace(name, upload.parcel, terms)
+    return await desk.answer(_done(outcome), patience)
+
+
+@router.patch("/{name}", responses={200: PLUGIN}, openapi_extra=PATCH)
+async def patch_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+    """Change some fields by a JSON merge patch (RFC 7396); the result is judged as a whole."""
+    if not is_json(desk.request):
+        raise UnsupportedMediaType("send application/merge-patch+json")
+    changes, _ = read_data(await text(desk.request), is_json=True)
+    outcome = await desk.intake.patch(name, changes, terms)
+    return await desk.answer(_done(outcome), patience)
+
+
+@router.delete("/{name}", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+async def delete_plugin(
+    name: str,
+    desk: DeskOf,
+    terms: TermsOf,
+    wait: Annotated[Literal["Gone"] | None, Query(description="Answer only when this holds.")] = None,
+    seconds: Annotated[float, Query(alias="timeoutSeconds", ge=0.1, le=600)] = 60,
+) -> Response:
+    """Remove it: route, instances, record, revisions. Gives the resource as it was last."""
+    last = desk.resource(name)
+    await desk.intake.delete(name, terms)
+    if wait is None:
+        return JSONResponse(last, status_code=202)
+    if not await desk.manager.wait_gone(name, seconds):
+        raise WaitTimeout(f"{name} is not gone after {seconds:g} s; it is on its way out")
+    return JSONResponse(last)
+
+
+@router.get("/{name}/revisions")
+def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
+    """List the kept revisions, the newest first: who sent each, when and how."""
+    kept = desk.intake.revisions(name)
+    return {"items": [_shown(each, wanted=each is kept[-1]) for each in reversed(kept)]}
+
+
+@router.post("/{name}/rollback", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+async def rollback(name: str, to: Rollback, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+    """Want again what a kept revision says; that becomes a new revision."""
+    claimed = claim(desk.request, str(to.revision))
+    marked = replace(terms, mark=claimed.mark if claimed else "")
+
+    async def order() -> Done:
+        await desk.intake.rollback(name, to.revision, marked)
+        return Done(name, 202)
+
+    return await desk.once.perform(claimed, order, lambda done: desk.answer(done, patience))
+
+
+def _done(outcome: Outcome) -> Done:
+    return Done(outcome.name, 201 if outcome.created else 200)
+
+
+def _shown(kept: Kept, *, wanted: bool) -> dict[str, Any]:
+    spec = kept.manifest["spec"]
+    return {
+        "revision": kept.number,
+        "wanted": wanted,
+        "version": spec["version"],
+        "digest": f"sha256:{kept.digest}" if kept.digest else spec["source"]["image"],
+        "by": kept.by,
+        "at": kept.at,
+        "how": kept.how,
+        "note": kept.note,
+        "manifest": kept.manifest,
+    }
