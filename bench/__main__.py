@@ -12,7 +12,7 @@ import sys
 from bench import machine, program, readme
 from bench.figures import BenchError, Figure
 
-NAMES = ("dataplane", "actions", "neighbours", "coldstart", "memory")
+NAMES = ("dataplane", "actions", "neighbours", "streams", "bodies", "coldstart", "memory")
 
 
 def main() -> int:

@@ -71,14 +71,14 @@ def measure(effort: Effort) -> Sequence[Figure]:
     with contextlib.ExitStack() as stack:
         hello, loads = _start(stack, stack.enter_context(workspace()))
         program.progress("one plugin's p99 while its neighbour hangs, and while it eats memory")
-        _p99(hello, 2.0)
+        p99(hello, 2.0)
         return [_figure(name, hello, [loads[fault] for fault in FAULTS[name]], effort) for name in FAULTS]
 
 
 def _figure(name: str, hello: Load, faults: Sequence[Load], effort: Effort) -> Figure:
     sides = {
         name: partial(_beside, faults, hello, effort.seconds),
-        QUIET: partial(_p99, hello, effort.seconds),
+        QUIET: partial(p99, hello, effort.seconds),
     }
     taken = take_turns(sides, effort.rounds)
     target = Target("ratio", "≤", 1.5) if name == HANGING else None
@@ -88,7 +88,7 @@ def _figure(name: str, hello: Load, faults: Sequence[Load], effort: Effort) -> F
 
 def _beside(trouble: Sequence[Load], hello: Load, seconds: float) -> float:
     with _troubling(trouble):
-        return _p99(hello, seconds)
+        return p99(hello, seconds)
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def _troubling(loads: Sequence[Load]) -> Iterator[None]:
         thread.join()
 
 
-def _p99(load: Load, seconds: float) -> float:
+def p99(load: Load, seconds: float) -> float:
     """Call at a steady rate over one connection; the 99th percentile of the answers' times, in seconds."""
     _, _, address, path = load.url.split("/", 3)
     connection = http.client.HTTPConnection(address, timeout=10)

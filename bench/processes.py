@@ -29,8 +29,8 @@ def workspace() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def child(command: list[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run `command` for the time of the block; SIGTERM at its end, SIGKILL when that does not help."""
+def child(command: list[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run `command` for the time of the block; gives its id. SIGTERM at its end, SIGKILL when that does not help."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -41,7 +41,7 @@ def child(command: list[str], *, log: Path, environment: Mapping[str, str] | Non
             env={**_plain_environment(), **(environment or {})},
         )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:

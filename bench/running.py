@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ class Controller:
     port: int
     key: str
     log: Path
+    pid: int = 0
 
-    def load(self, path: str, body: str) -> Load:
+    def load(self, path: str, body: str | None) -> Load:
         return Load(f"http://127.0.0.1:{self.port}/app/{path}", {"Authorization": f"Bearer {self.key}"}, body)
 
     def answer(self, load: Load) -> bytes:
@@ -53,8 +54,8 @@ def controller(directory: Path, **more: str) -> Iterator[Controller]:
     }
     environment = {f"XCORE_{name}": value for name, value in settings.items()}
     try:
-        with child(_COMMAND, log=running.log, environment=environment):
-            yield running
+        with child(_COMMAND, log=running.log, environment=environment) as pid:
+            yield replace(running, pid=pid)
     finally:
         _remove_leftovers(directory / "state")
 
