@@ -51,6 +51,22 @@ class Client:
         """Ask for something to be done; `seconds` is the longest wait for the answer."""
         return self._json("POST", path, params, seconds)
 
+    def find(self, path: str) -> Any:
+        """The JSON document at `path`, None where there is none."""
+        try:
+            return self.get(path)
+        except Stopped as stopped:
+            if stopped.reason == "PluginNotFound":
+                return None
+            raise
+
+    def send(self, method: str, path: str, *, seconds: float, **request: Any) -> Any:
+        """Ask for a change; `request` as httpx takes it, `seconds` the longest silence."""
+        with self.opened(method, path, seconds=seconds, **request) as response:
+            self.check(response)
+            response.read()
+        return self._parsed(response)
+
     def probe(self, path: str) -> tuple[int, str]:
         """Status and body, whatever the status is."""
         with self.opened("GET", path, seconds=CONNECT_SECONDS) as response:
@@ -93,6 +109,9 @@ class Client:
         with self.opened(method, path, seconds=seconds, params=params) as response:
             self.check(response)
             response.read()
+        return self._parsed(response)
+
+    def _parsed(self, response: httpx.Response) -> Any:
         try:
             return response.json()
         except ValueError:
