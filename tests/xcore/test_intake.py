@@ -42,8 +42,8 @@ class House:
 
     def __init__(self, path):
         self.state, self.plugins = path / "state", path / "plugins"
-        self.state.mkdir()
-        self.plugins.mkdir()
+        self.state.mkdir(exist_ok=True)
+        self.plugins.mkdir(exist_ok=True)
         self.clock = FakeClock()
         self.engine = FakeEngine(self.clock)
         self.trusted = frozenset()
