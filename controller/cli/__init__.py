@@ -21,6 +21,7 @@ DISTRIBUTION = "xcore-platform"
 COMMANDS = {
     "serve": ("serve", "Run the controller until it is told to stop."),
     "new": ("new", "Make a plugin folder with a test that passes."),
+    "dev": ("dev", "Serve a plugin folder while you work on it: reload on save, tracebacks here."),
     "test": ("test", "Run a plugin's own tests against it, served in a sandbox."),
     "check": ("check", "Check a plugin folder: its manifest, its files, and that it starts in a sandbox."),
     "pack": ("pack", "Lock a plugin's dependencies and unpack them, ready to be mounted into a sandbox."),

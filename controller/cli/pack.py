@@ -31,7 +31,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
+class Folder:
     """A plugin's folder: its manifest, and where its lock is."""
 
     manifest: Manifest
@@ -62,7 +62,7 @@ def pack(  # noqa: PLR0913, PLR0917  one parameter for each option
 ) -> None:
     """Lock a plugin's dependencies and unpack them, ready to be mounted into a sandbox."""
     try:
-        folder = _read(path)
+        folder = read_folder(path)
         if check:
             _check(folder)
             return
@@ -74,20 +74,19 @@ def pack(  # noqa: PLR0913, PLR0917  one parameter for each option
         else:
             _show(*packed, form)
     except XcoreError as error:
-        problems = error.problems if isinstance(error, Invalid) else ()
-        raise Stopped(_exit(error), error.reason, error.detail, problems) from None
+        raise stopped_by(error) from None
 
 
-def _read(path: Path) -> _Folder:
+def read_folder(path: Path) -> Folder:
     try:
         with (path / MANIFEST).open("rb") as file:
             manifest = parse(file.read(yamlsafe.MAX_BYTES + 1), name=MANIFEST)
     except OSError as error:
         raise Stopped(Exit.NOT_FOUND, "NotFound", f"there is no {MANIFEST} in {path}") from error
-    return _Folder(manifest, path / (manifest.spec.source.folder or "."))
+    return Folder(manifest, path / (manifest.spec.source.folder or "."))
 
 
-def _check(folder: _Folder) -> None:
+def _check(folder: Folder) -> None:
     """Return when the lock fits, else raise what does not."""
     lock = read_lock(folder.source)
     if lock is not None:
@@ -96,12 +95,32 @@ def _check(folder: _Folder) -> None:
         raise InvalidBundle(f"there is no {LOCK}: run `xcore pack DIR`")
 
 
-def _packed(folder: _Folder, *, upgrade: bool, state_dir: Path) -> tuple[Lock | None, bool, list[Path]]:
+def tell(progress: str) -> None:
+    output.note(f"pack: {progress}")
+
+
+def lock_anew(folder: Folder, job: Job) -> bool:
+    """Write the lock where dependencies want one and it does not fit, unpacking nothing; tells whether it did."""
+    if not folder.manifest.spec.dependencies:
+        return False
+    before = folder.lock()
+    if before is not None and _fits(before, folder.manifest):
+        return False
+    _write(folder.source / LOCK, str(resolve(folder.manifest, before, packages(), job)))
+    return True
+
+
+def stopped_by(error: XcoreError) -> Stopped:
+    problems = error.problems if isinstance(error, Invalid) else ()
+    return Stopped(_exit(error), error.reason, error.detail, problems)
+
+
+def _packed(folder: Folder, *, upgrade: bool, state_dir: Path) -> tuple[Lock | None, bool, list[Path]]:
     """Renew the lock where it does not fit, unpack it for every sandbox there is; tells whether it was renewed."""
     if not folder.manifest.spec.dependencies:
         (folder.source / LOCK).unlink(missing_ok=True)
         return None, False, []
-    job = Job(lambda text: output.note(f"pack: {text}"))
+    job = Job(tell)
     before = folder.lock()
     lock = before if before is not None and not upgrade and _fits(before, folder.manifest) else None
     if lock is None:

@@ -113,7 +113,7 @@ class Alone:
         deadline, told = time.monotonic() + seconds, ""
         while True:
             resource = self.resource()
-            found = _conditions(resource) if resource else {}
+            found = conditions(resource) if resource else {}
             if _true(found, "Ready") and found["Progressing"]["reason"] == "NewRevisionAvailable":
                 assert resource is not None
                 return resource
@@ -143,11 +143,15 @@ class Alone:
 
     def output(self, lines: int = 1000) -> list[str]:
         """Give what the plugin wrote, oldest first."""
+        return [entry["text"] for entry in self.written(lines)]
+
+    def written(self, lines: int) -> list[dict[str, str]]:
+        """Give the last so many lines of each instance that is still known: `text`, `instance`, `time`."""
         path = f"/api/v1/plugins/{quote(self.name, safe='')}/logs"
         answer = self.http.get(path, params={"lines": lines}, headers={"Accept": "application/json"})
         if answer.is_error:
             return []
-        return [json.loads(line)["text"] for line in answer.text.splitlines()]
+        return [json.loads(line) for line in answer.text.splitlines()]
 
     def warnings(self) -> list[str]:
         """Give what the controller warned of so far."""
@@ -168,8 +172,8 @@ class Alone:
 
 def given_up(resource: Mapping[str, Any]) -> tuple[str, str] | None:
     """Reason and sentence when waiting would not help, else None."""
-    found = _conditions(resource)
-    for kind in ("Accepted", "Programmed", "Progressing"):
+    found = conditions(resource)
+    for kind in ("Accepted", "ResolvedRefs", "Programmed", "Progressing"):
         if found.get(kind, {}).get("status") == "False":
             return found[kind]["reason"], found[kind]["message"]
     ready = found["Ready"]
@@ -181,7 +185,7 @@ def given_up(resource: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _conditions(resource: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def conditions(resource: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {condition["type"]: condition for condition in resource["status"]["conditions"]}
 
 
