@@ -1,4 +1,5 @@
-"""Applications of several frameworks, as their authors wrote them, through a whole controller: as a child process and trusted."""
+"""Applications of several frameworks, as their authors wrote them, through a whole controller: in a container with what
+their locks name, as a child process with the same, and trusted."""
 
 from __future__ import annotations
 
@@ -13,10 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.docker.conftest import Engine
 from tests.harness import Controller
 
 APPLICATIONS = Path(__file__).parents[1] / "applications"
 NAMES = ("fastapi", "starlette", "litestar", "quart")
+SANDBOXED = ["process", pytest.param("docker", marks=pytest.mark.docker)]
+ISOLATIONS = [*SANDBOXED, "inprocess"]
 BIG = b"0123456789abcdef" * 2**16
 COMMON: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/", {}),
@@ -26,43 +30,68 @@ COMMON: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/nowhere", {}),
     ("POST", "/upload", {"files": {"file": ("a.bin", BIG, "application/octet-stream")}}),
     ("GET", "/download?size=1000000", {}),
+    ("POST", "/visit", {}),
 ]
-FASTAPI = [
-    ("GET", "", {}),
-    ("GET", "/slashed", {}),
-    ("GET", "/docs", {}),
-    ("GET", "/exit", {}),
-    ("GET", "/broken", {}),
-]
+OWN: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+    "fastapi": [
+        ("GET", "", {}),
+        ("GET", "/slashed", {}),
+        ("GET", "/items/three", {}),
+        ("GET", "/docs", {}),
+        ("GET", "/redoc", {}),
+        ("GET", "/openapi.json", {}),
+        ("GET", "/exit", {}),
+        ("GET", "/broken", {}),
+    ],
+    "litestar": [("GET", "/schema", {}), ("GET", "/schema/openapi.json", {})],
+}
 VARYING = {"date", "x-request-id", "connection", "transfer-encoding"}
 
 
-@pytest.fixture(scope="module")
-def controllers() -> Iterator[dict[str, Controller]]:
-    """One with all of them as child processes, one with all of them inside."""
-    root = Path(tempfile.mkdtemp(prefix="xcore-test-"))
-    root.chmod(0o755)
-    made = {}
-    for isolation in ("Sandboxed", "Trusted"):
+class Controllers:
+    """One controller for each place to run them, started when it is first wanted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.made = root, dict[str, Controller]()
+
+    def __getitem__(self, isolation: str) -> Controller:
+        if isolation not in self.made:
+            self.made[isolation] = self._start(isolation)
+        return self.made[isolation]
+
+    def _start(self, isolation: str) -> Controller:
+        plugins = self.root / isolation / "plugins"
         for name in NAMES:
-            folder = root / isolation / "plugins" / name
-            folder.mkdir(parents=True)
-            shutil.copyfile(APPLICATIONS / f"{name}_app.py", folder / "main.py")
-            spec = {"entrypoint": "main:app", "isolation": isolation, "resources": {"memory": "256Mi"}}
-            meta = {"apiVersion": "xcore.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}}
-            (folder / "plugin.yaml").write_text(json.dumps({**meta, "spec": spec}))
-        settings = {"XCORE_RUNTIME": "process", "XCORE_ON_EXIT": "stop", "XCORE_TRUSTED": json.dumps(NAMES)}
-        made[isolation] = Controller(root / isolation / "plugins", root / isolation / "state", settings)
-    try:
-        for controller in made.values():
-            controller.start()
-        yield made
-    finally:
-        for controller in made.values():
+            shutil.copytree(APPLICATIONS / name, plugins / name)
+            if isolation == "inprocess":
+                manifest = plugins / name / "plugin.yaml"
+                lines = [line for line in manifest.read_text().splitlines() if "dependencies:" not in line]
+                manifest.write_text("\n".join([*lines, "  isolation: Trusted"]))
+        runtime = "docker" if isolation == "docker" else "process"
+        settings = {"XCORE_RUNTIME": runtime, "XCORE_ON_EXIT": "stop", "XCORE_TRUSTED": json.dumps(NAMES)}
+        controller = Controller(plugins, self.root / isolation / "state", settings)
+        controller.start()
+        return controller
+
+    def stop(self) -> None:
+        for isolation, controller in self.made.items():
             if controller.process is not None and controller.process.poll() is None:
                 controller.stop()
-            if controller.log.exists():
-                print(controller.log.read_text()[-3000:])
+            print(controller.log.read_text()[-3000:])
+            engine = Engine(controller.state)
+            if isolation == "docker" and (left := engine.containers()):
+                engine.run("rm", "-fv", *left)
+
+
+@pytest.fixture(scope="module")
+def controllers() -> Iterator[Controllers]:
+    root = Path(tempfile.mkdtemp(prefix="xcore-test-"))
+    root.chmod(0o755)
+    made = Controllers(root)
+    try:
+        yield made
+    finally:
+        made.stop()
         shutil.rmtree(root)
 
 
@@ -74,34 +103,64 @@ def heard(controller: Controller, name: str, method: str, path: str, options: di
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_application_answers_alike_in_both_isolations(
-    controllers: dict[str, Controller], name: str
+@pytest.mark.parametrize("isolation", SANDBOXED)
+def test_an_application_answers_alike_in_a_sandbox_and_trusted(
+    controllers: Controllers, isolation: str, name: str
 ) -> None:
-    """Routes, links, redirects, uploads and downloads, good requests and bad: the same bytes, behind the prefix."""
-    for controller in controllers.values():
-        controller.wait_ready(name)
-    sandboxed, trusted = controllers["Sandboxed"], controllers["Trusted"]
-    for request in (*COMMON, *(FASTAPI if name == "fastapi" else ())):
+    """Routes, links, redirects, cookies, uploads, downloads, its own pages, its refusals: the same bytes."""
+    sandboxed, trusted = controllers[isolation], controllers["inprocess"]
+    for controller in (sandboxed, trusted):
+        controller.wait_ready(name, 90)
+    for request in (*COMMON, *OWN.get(name, ())):
         assert heard(sandboxed, name, *request) == heard(trusted, name, *request), request
-    index = json.loads(heard(sandboxed, name, *COMMON[0])[2])
-    assert index["here"].endswith(f"/app/{name}/")
-    assert index["item"].endswith(f"/app/{name}/items/3")
-    assert index["client"] == "127.0.0.1"
-    status, headers, _ = heard(sandboxed, name, *COMMON[1])
-    assert status in {301, 302, 307}
-    assert dict(headers)["location"].endswith(f"/app/{name}/")
-    uploaded = json.loads(heard(sandboxed, name, *COMMON[5])[2])
-    assert uploaded == {"size": len(BIG), "sha256": hashlib.sha256(BIG).hexdigest()}
-    assert heard(sandboxed, name, *COMMON[6])[2] == b"x" * 1_000_000
+    assert sandboxed.status(name)["runtime"] == isolation
+    assert trusted.status(name)["runtime"] == "inprocess"
 
 
-@pytest.mark.parametrize("isolation", ["Sandboxed", "Trusted"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_an_application_works_behind_its_prefix(controllers: Controllers, isolation: str, name: str) -> None:
+    """Its links and redirects lead below it, its cookies stay there, and files go in and out whole."""
+    controller, prefix = controllers[isolation], f"/app/{name}"
+    controller.wait_ready(name, 90)
+    with controller.client() as client:
+        index = client.get(f"{prefix}/").json()
+        assert index["here"] == f"{controller.url}{prefix}/"
+        assert index["item"] == f"{controller.url}{prefix}/items/3"
+        assert index["client"] == "127.0.0.1"
+        assert client.get(index["item"]).json()["number"] == 3
+        old = client.get(f"{prefix}/old")
+        assert old.is_redirect
+        assert client.get(f"{prefix}/old", follow_redirects=True).json() == index
+        assert [client.post(f"{prefix}/visit").json()["visits"] for _ in range(3)] == [1, 2, 3]
+        assert {(cookie.name, cookie.path) for cookie in client.cookies.jar} == {("visits", f"{prefix}/")}
+        uploaded = client.post(f"{prefix}/upload", files={"file": ("a.bin", BIG)}).json()
+        assert uploaded == {"size": len(BIG), "sha256": hashlib.sha256(BIG).hexdigest()}
+        assert client.get(f"{prefix}/download?size=1000000").content == b"x" * 1_000_000
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_the_docs_of_fastapi_find_its_document_behind_the_prefix(
+    controllers: Controllers, isolation: str
+) -> None:
+    """And what the document says can be called from there is answered."""
+    controller, prefix = controllers[isolation], "/app/fastapi"
+    controller.wait_ready("fastapi", 90)
+    for page in ("docs", "redoc"):
+        assert f"{prefix}/openapi.json" in controller.request("GET", f"{prefix}/{page}").content.decode()
+    told = controller.request("GET", f"{prefix}/openapi.json").json
+    assert told["servers"] == [{"url": prefix}]
+    assert {"/items/{number}", "/upload", "/visit"} <= set(told["paths"])
+    assert controller.request("GET", f"{prefix}/items/3").json["number"] == 3
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_what_an_application_breaks_off_is_seen_by_its_client(
-    controllers: dict[str, Controller], isolation: str
+    controllers: Controllers, isolation: str
 ) -> None:
     """The controller lives on, whatever a trusted one raises, in a task of its own too."""
     controller = controllers[isolation]
-    controller.wait_ready("fastapi")
+    controller.wait_ready("fastapi", 90)
     for path in ("half", "exit-midway"):
         with pytest.raises(httpx.RemoteProtocolError):
             controller.request("GET", f"/app/fastapi/{path}")
@@ -109,10 +168,11 @@ def test_what_an_application_breaks_off_is_seen_by_its_client(
     assert controller.request("GET", "/healthz").status == 200
 
 
-def test_the_merged_document_shows_plugins_to_those_with_a_key(controllers: dict[str, Controller]) -> None:
+def test_the_merged_document_shows_plugins_to_those_with_a_key(controllers: Controllers) -> None:
     """Without one the control plane alone, with a wrong one nothing; the page itself needs none."""
-    for controller in controllers.values():
-        controller.wait_ready("fastapi")
+    for isolation in ("process", "inprocess"):
+        controller = controllers[isolation]
+        controller.wait_ready("fastapi", 90)
         paths = controller.request("GET", "/openapi.json").json["paths"]
         assert {"/api/v1/plugins", "/app/fastapi/items/{number}"} <= set(paths)
         with httpx.Client(base_url=controller.url) as anyone:

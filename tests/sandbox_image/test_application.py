@@ -10,7 +10,7 @@ from websockets.sync.client import unix_connect
 
 from tests.sandbox_image.child import Connection
 
-FASTAPI = Path(__file__).parents[1] / "applications" / "fastapi_app.py"
+FASTAPI = Path(__file__).parents[1] / "applications" / "fastapi" / "main.py"
 RAW = """
 async def app(scope, receive, send):
     assert scope["type"] != "lifespan"

@@ -181,10 +181,13 @@ def _later_cancel(task: asyncio.Task[Any] | None) -> Any:
 
 
 def _tell_who_called(scope: Scope) -> None:
-    """Only the controller can connect, and says on whose behalf; its own end of the socket is of no interest."""
+    """Only the controller can connect, and says on whose behalf; its own end of the socket is of no interest.
+
+    A server is named all the same: without one, Litestar makes links without a scheme, though it knows the Host.
+    """
     client = header(scope, b"x-forwarded-for")
     scope["client"] = (client.decode("latin-1"), 0) if client else None
-    scope["server"] = None
+    scope["server"] = ("localhost", 80)
     if header(scope, b"x-forwarded-proto") == b"https":
         scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
 

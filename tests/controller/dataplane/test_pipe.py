@@ -8,7 +8,7 @@ from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
 from controller.dataplane.inprocess import dial_app
-from tests.applications.fastapi_app import app
+from tests.applications.fastapi.main import app
 from xcore.plugin import Plugin
 from xcore.plugin.contract import Context
 from xcore.plugin.host import Host

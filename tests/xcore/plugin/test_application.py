@@ -63,7 +63,11 @@ async def test_an_application_is_told_where_it_is_and_who_called():
         await client.fetch("/app/p/x")
     first, second = told
     assert (first["path"], first["root_path"]) == ("/app/p/x", "/app/p")
-    assert (first["client"], first["scheme"], first["server"]) == (("192.0.2.7", 0), "https", None)
+    assert (first["client"], first["scheme"], first["server"]) == (
+        ("192.0.2.7", 0),
+        "https",
+        ("localhost", 80),
+    )
     assert (second["client"], second["scheme"]) == (None, "http")
     assert (first["state"], second["state"]) == ({"n": 2}, {"n": 2})
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from tests.applications import fastapi_app
+from tests.applications.fastapi import main as fastapi_app
 from xcore.plugin import Plugin, Response, action, application
 from xcore.plugin.testing import serve
 

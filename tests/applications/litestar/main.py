@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from litestar import Litestar, Request, get, post, route
+from litestar import Litestar, Request, Response, get, post, route
 from litestar.datastructures import UploadFile
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
@@ -48,4 +48,12 @@ def download(size: int) -> Stream:
     return Stream(pieces(), media_type="application/octet-stream")
 
 
-app = Litestar([index, item, old, upload, download])
+@post("/visit", status_code=200, sync_to_thread=False)
+def visit(request: Request[Any, Any, Any]) -> Response[dict[str, int]]:
+    visits = int(request.cookies.get("visits", 0)) + 1
+    response = Response({"visits": visits})
+    response.set_cookie("visits", str(visits), httponly=True)
+    return response
+
+
+app = Litestar([index, item, old, upload, visit, download])

@@ -39,12 +39,20 @@ async def download(request: Request) -> StreamingResponse:
     return StreamingResponse(pieces(), media_type="application/octet-stream")
 
 
+async def visit(request: Request) -> JSONResponse:
+    visits = int(request.cookies.get("visits", 0)) + 1
+    response = JSONResponse({"visits": visits})
+    response.set_cookie("visits", str(visits), httponly=True)
+    return response
+
+
 app = Starlette(
     routes=[
         Route("/", index),
         Route("/items/{number:int}", item, methods=["GET", "DELETE"]),
         Route("/old", old),
         Route("/upload", upload, methods=["POST"]),
+        Route("/visit", visit, methods=["POST"]),
         Route("/download", download),
     ]
 )

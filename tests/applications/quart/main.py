@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from quart import Quart, Response, redirect, request, url_for
+from quart import Quart, Response, jsonify, redirect, request, url_for
 
 app = Quart(__name__)
 
@@ -26,6 +26,14 @@ async def item(number: int) -> dict[str, Any]:
 @app.get("/old")
 async def old() -> Any:
     return redirect(url_for("index"))
+
+
+@app.post("/visit")
+async def visit() -> Response:
+    visits = int(request.cookies.get("visits", 0)) + 1
+    response = jsonify(visits=visits)
+    response.set_cookie("visits", str(visits), httponly=True)
+    return response
 
 
 @app.post("/upload")

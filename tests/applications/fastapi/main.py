@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from fastapi import BackgroundTasks, FastAPI, Request, UploadFile, WebSocket, WebSocketDisconnect
+from fastapi import BackgroundTasks, FastAPI, Request, Response, UploadFile, WebSocket, WebSocketDisconnect
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 
@@ -40,6 +40,13 @@ async def item(request: Request, number: int) -> dict[str, object]:
 @app.get("/old")
 async def old(request: Request) -> RedirectResponse:
     return RedirectResponse(request.url_for("index"))
+
+
+@app.post("/visit")
+async def visit(request: Request, response: Response) -> dict[str, int]:
+    visits = int(request.cookies.get("visits", 0)) + 1
+    response.set_cookie("visits", str(visits), httponly=True)
+    return {"visits": visits}
 
 
 @app.get("/slashed/")
