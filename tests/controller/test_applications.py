@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.docker.conftest import Engine
-from tests.harness import Controller
+from tests.harness import KEY, Controller
 
 APPLICATIONS = Path(__file__).parents[1] / "applications"
 NAMES = ("fastapi", "starlette", "litestar", "quart")
@@ -152,6 +154,35 @@ def test_the_docs_of_fastapi_find_its_document_behind_the_prefix(
     assert told["servers"] == [{"url": prefix}]
     assert {"/items/{number}", "/upload", "/visit"} <= set(told["paths"])
     assert controller.request("GET", f"{prefix}/items/3").json["number"] == 3
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_websocket_of_an_application_works_through_the_controller(
+    controllers: Controllers, isolation: str
+) -> None:
+    """Subprotocol, messages both ways, its close code and reason; its failure is 1011, an unknown path 403."""
+    controller = controllers[isolation]
+    controller.wait_ready("fastapi", 90)
+    address = f"ws://127.0.0.1:{controller.port}/app/fastapi"
+    key = {"Authorization": f"Bearer {KEY}"}
+    for last, code, reason in (("bye", 4001, "as you wish"), ("fail", 1011, "the application failed")):
+        with connect(f"{address}/echo", additional_headers=key, subprotocols=["one", "two"]) as client:
+            assert client.subprotocol == "one"
+            for message in ("hello", "", "ä" * 70_000):
+                client.send(message)
+                assert client.recv(10) == message
+            client.send(last)
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(10)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, reason)
+    for path, headers, status in (("nowhere", key, 403), ("echo", {}, 401)):
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(f"{address}/{path}", additional_headers=headers),
+        ):
+            pass
+        assert refused.value.response.status_code == status
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
