@@ -68,6 +68,8 @@ class Sites:
             os.utime(site)
         except OSError:
             return None
+        if not digest:  # of a lock that is being unpacked, or could not be
+            return None
         if digest not in self._known:
             if _digest(site) != digest:
                 return None

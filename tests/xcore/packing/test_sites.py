@@ -102,6 +102,15 @@ def test_a_site_that_is_there_is_found_without_uv(index, lock, sites, monkeypatc
     assert Sites(sites.directory).take(made, NEW, index.job()) == site
 
 
+def test_a_site_is_made_whatever_comes_and_goes_beside_it(index, lock, sites):
+    """A file of another staging that is gone once it was listed."""
+    index.add("tool")
+    beside = sites.directory / ".staging-other"
+    beside.mkdir(parents=True)
+    (beside / "gone").symlink_to("nowhere")
+    assert (sites.take(lock("tool"), NEW, index.job()) / "tool.py").is_file()
+
+
 def test_equal_files_of_different_sites_are_one_file(index, lock, sites):
     index.add("common", files={"common.py": "x = 1\n" * 1000})
     index.add("first")
