@@ -13,13 +13,17 @@ import typer
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
+from controller.cli.pack import lock_anew, read_folder, tell
+from xcore.errors import XcoreError
 from xcore.fields import LABEL, SHAPES
+from xcore.packing.lock import LOCK
+from xcore.packing.uv import Job
 
 app = typer.Typer(rich_markup_mode=None)
 # What stands for the plugin's name in a template's manifest.
 PLACE = "NAME"
 
-Template = Literal["actions", "stream"]
+Template = Literal["actions", "stream", "asgi"]
 
 
 @app.command()
@@ -44,9 +48,19 @@ def new(
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise Stopped(Exit.FAILED, "NotWritten", f"{folder} cannot be written: {error.strerror}") from None
-    for path in written:
+    for path in [*written, *_locked(folder)]:
         output.line(path)
     output.note(f"next: xcore check {folder} && xcore test {folder}")
+
+
+def _locked(folder: Path) -> list[Path]:
+    """Lock its dependencies where it has any. An index that does not answer is told, and no reason to fail."""
+    try:
+        plugin = read_folder(folder)
+        return [plugin.source / LOCK] if lock_anew(plugin, Job(tell)) else []
+    except XcoreError as error:
+        output.note(f"{error.reason}: {error.detail}; before it can run: xcore pack {folder}")
+        return []
 
 
 def _fill(folder: Path, source: Traversable, name: str) -> list[Path]:

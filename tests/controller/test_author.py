@@ -14,7 +14,7 @@ from controller.cli.exits import Exit
 from tests.harness import XCORE, until
 from tests.support import HELLO, write_plugin
 
-TEMPLATES = ("actions", "stream")
+TEMPLATES = ("actions", "stream", "asgi")
 CALLS = "def test_it(plugin):\n    assert plugin.call('greet') == 'Hello world'\n"
 
 
@@ -59,7 +59,8 @@ def test_what_new_writes_passes_its_own_tests(template, run, open_dir):
     """A newcomer's folder is tested in a sandbox at once, and nothing is left when its tests have ended."""
     code, out, _ = run(XCORE, "new", "demo", "--template", template)
     assert code == Exit.DONE
-    assert out.split() == ["demo/main.py", "demo/plugin.yaml", "demo/test_main.py"]
+    lock = ["demo/plugin.lock"] if template == "asgi" else []
+    assert out.split() == ["demo/main.py", "demo/plugin.yaml", "demo/test_main.py", *lock]
 
     code, out, err = judged(run, "demo")
     assert (code, err) == (Exit.DONE, "")
@@ -75,6 +76,16 @@ def test_what_new_writes_is_typed(template, run, open_dir):
     mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", open_dir / "cache")
     code, out, err = run(*mypy, open_dir / "demo/main.py", open_dir / "demo/test_main.py")
     assert (code, err) == (0, ""), out
+
+
+def test_new_without_an_index_says_what_is_left_to_do(run):
+    """The folder is whole but for its lock, and the command that makes it is named."""
+    nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0", "UV_NO_CACHE": "1"}
+    code, out, err = run(XCORE, "new", "demo", "--template", "asgi", **nowhere)
+    assert code == Exit.DONE
+    assert out.split() == ["demo/main.py", "demo/plugin.yaml", "demo/test_main.py"]
+    assert "IndexUnavailable: " in err
+    assert "; before it can run: xcore pack demo\n" in err
 
 
 @pytest.mark.parametrize("name", ["De_mo", "-demo", "", "a" * 64, "a/b", "../a", "é", "a\n"])
