@@ -72,6 +72,23 @@ async def test_one_crash_is_answered_at_once_counted_and_told_with_its_last_word
         assert w.now().restarts.last == w.ends[0]
 
 
+async def test_it_is_settled_only_while_requests_go_to_what_is_wanted():
+    """Also when somebody goes back to a revision whose instance has not left yet."""
+    async with world() as w:
+        w.want(make_workload(code="a"))
+        await w.settled()
+        w.want(make_workload(code="b", generation=2))
+        moving = asyncio.create_task(w.clock.advance(5))
+        while not w.now().settled:
+            await asyncio.sleep(0)
+        assert len(w.now().instances) == 2, "the old one has not left yet"
+        back = make_workload(code="a", generation=3)
+        w.want(back)
+        assert not w.now().settled
+        await moving
+        assert (await w.settled()).revision == back.revision
+
+
 async def test_ten_healthy_minutes_begin_the_series_anew():
     async with world() as w:
         w.want(make_workload())

@@ -19,7 +19,7 @@ from xcore.restart import FREE, Restarts, forgiven, record, resumed
 from xcore.runtimes.hands import ENGINE_DELAYS, Hands, Ports, delay
 from xcore.runtimes.life import Life
 from xcore.runtimes.roster import Roster
-from xcore.runtimes.seams import Observed
+from xcore.runtimes.seams import Observed, serving
 from xcore.workload import Exit, ExitReason, Instance, Phase, Workload
 
 RESYNC = 15.0
@@ -269,7 +269,7 @@ class Keeper:
         wanted = self._wanted
         leaving = self._farewell is not None
         living = [life.seen() for life in self._roster if life.ending is None]
-        ready = [i for i in living if i.phase is Phase.Ready]
+        now = serving(living)
         quiet = leaving or wanted.suspended
         return Observed(
             plugin=self.name,
@@ -282,7 +282,7 @@ class Keeper:
             broken=wanted.broken,
             failure=self._outage or self._hands.rejection,
             fallback=None if leaving else wanted.fallback,
-            settled=not quiet and not wanted.broken and any(wanted.accepts(i) for i in ready),
+            settled=not (quiet or wanted.broken) and now is not None and wanted.accepts(now),
             wanted_at=self._wanted_at,
         )
 

@@ -51,6 +51,12 @@ class Engine(Protocol):
     async def aclose(self) -> None: ...
 
 
+def serving(instances: Sequence[Instance]) -> Instance | None:
+    """Of those that are ready, the one that requests go to: the newest."""
+    ready = [i for i in instances if i.exit is None and i.phase is Phase.Ready]
+    return max(ready, key=lambda i: (i.generation, i.started_at), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What is so for one plugin: a snapshot, cheap to take.
@@ -73,8 +79,7 @@ class Observed:
 
     @property
     def serving(self) -> Instance | None:
-        ready = [i for i in self.instances if i.exit is None and i.phase is Phase.Ready]
-        return max(ready, key=lambda i: (i.generation, i.started_at), default=None)
+        return serving(self.instances)
 
     @property
     def given_up(self) -> bool:
