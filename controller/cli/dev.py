@@ -19,7 +19,7 @@ import typer
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
-from controller.cli.pack import lock_anew, read_folder, stopped_by, tell
+from controller.cli.locking import lock_anew, read_folder, stopped_by, tell
 from controller.cli.rollout import Output, Verdict, preparing, verdict
 from xcore.bundle import MANIFEST, survey
 from xcore.errors import InvalidManifest, XcoreError

@@ -13,7 +13,7 @@ import typer
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
-from controller.cli.pack import lock_anew, read_folder, tell
+from controller.cli.locking import lock_anew, read_folder, tell
 from xcore.errors import XcoreError
 from xcore.fields import LABEL, SHAPES
 from xcore.packing.lock import LOCK
