@@ -53,11 +53,19 @@ def lock_anew(folder: Folder, job: Job) -> bool:
     """Write the lock where dependencies want one and it does not fit, unpacking nothing; tells whether it did."""
     if not folder.manifest.spec.dependencies:
         return False
+    lock, changed = renewed(folder, job)
+    if changed:
+        write(folder.source / LOCK, str(lock))
+    return changed
+
+
+def renewed(folder: Folder, job: Job, *, upgrade: bool = False) -> tuple[Lock, bool]:
+    """Give the lock that fits, and whether it is another than the one that is there; nothing is written."""
     before = folder.lock()
-    if before is not None and fits(before, folder.manifest):
-        return False
-    write(folder.source / LOCK, str(resolve(folder.manifest, before, packages(), job)))
-    return True
+    if before is not None and not upgrade and _fits(before, folder.manifest):
+        return before, False
+    lock = resolve(folder.manifest, None if upgrade else before, packages(), job)
+    return lock, str(lock) != str(before)
 
 
 def stopped_by(error: XcoreError) -> Stopped:
@@ -65,7 +73,7 @@ def stopped_by(error: XcoreError) -> Stopped:
     return Stopped(_exit(error), error.reason, error.detail, problems)
 
 
-def fits(lock: Lock, manifest: Manifest) -> bool:
+def _fits(lock: Lock, manifest: Manifest) -> bool:
     try:
         require(lock, manifest, packages())
     except InvalidBundle:

@@ -9,7 +9,7 @@ import typer
 
 from controller.cli import output
 from controller.cli.bake import bake, show_image
-from controller.cli.locking import Folder, fits, read_folder, stopped_by, tell, write
+from controller.cli.locking import Folder, read_folder, renewed, stopped_by, tell, write
 from controller.cli.output import Brief
 from controller.settings import load
 from controller.sites import open_sites
@@ -17,7 +17,6 @@ from sandbox_image.tag import packages
 from xcore.errors import InvalidBundle, XcoreError
 from xcore.packing.lock import LOCK, Lock, require
 from xcore.packing.preparation import read_lock
-from xcore.packing.resolve import resolve
 from xcore.packing.target import here, sandbox
 from xcore.packing.uv import Job
 
@@ -70,13 +69,9 @@ def _packed(folder: Folder, *, upgrade: bool, state_dir: Path) -> tuple[Lock | N
         (folder.source / LOCK).unlink(missing_ok=True)
         return None, False, []
     job = Job(tell)
-    before = folder.lock()
-    lock = before if before is not None and not upgrade and fits(before, folder.manifest) else None
-    if lock is None:
-        lock = resolve(folder.manifest, None if upgrade else before, packages(), job)
+    lock, changed = renewed(folder, job, upgrade=upgrade)
     sites = open_sites(state_dir)
     made = [sites.take(lock, target, job) for target in dict.fromkeys((sandbox(), here()))]
-    changed = lock is not before and str(lock) != str(before)
     if changed:
         write(folder.source / LOCK, str(lock))
     return lock, changed, made
