@@ -7,6 +7,7 @@ framed answer to one wholly sent request with nothing behind it, and pools are p
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -116,12 +117,7 @@ def dialler(endpoint: Endpoint) -> Dial:
 def _dial_unix(endpoint: UnixEndpoint) -> Dial:
     async def dial(make: Callable[[], Connection]) -> Connection:
         sock = endpoint.dial()
-        try:
-            _, connection = await asyncio.get_running_loop().create_unix_connection(make, sock=sock)
-        except OSError as error:
-            sock.close()
-            raise UpstreamUnreachable(f"the sandbox hung up: {error.strerror}") from error
-        return connection
+        return await _taken_over(sock, asyncio.get_running_loop().create_unix_connection(make, sock=sock))
 
     return dial
 
@@ -129,11 +125,17 @@ def _dial_unix(endpoint: UnixEndpoint) -> Dial:
 def _dial_tcp(endpoint: TcpEndpoint) -> Dial:
     async def dial(make: Callable[[], Connection]) -> Connection:
         sock = await endpoint.dial()
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(make, sock=sock)
-        except OSError as error:
-            sock.close()
-            raise UpstreamUnreachable(f"the sandbox hung up: {error.strerror}") from error
-        return connection
+        return await _taken_over(sock, asyncio.get_running_loop().create_connection(make, sock=sock))
 
     return dial
+
+
+async def _taken_over(
+    sock: socket.socket, connecting: Awaitable[tuple[asyncio.BaseTransport, Connection]]
+) -> Connection:
+    try:
+        _, connection = await connecting
+    except OSError as error:
+        sock.close()
+        raise UpstreamUnreachable(f"the sandbox hung up: {error.strerror}") from error
+    return connection
