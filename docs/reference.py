@@ -140,9 +140,10 @@ def _notes(place: str) -> str:
     name = place.removeprefix("spec.").replace("[]", "")
     snake = re.sub(r"([A-Z])", r"_\1", name).lower()
     # What the documents say, the manifest's own lists decide.
-    later = (*manifest._ONLY_DEFAULT, *manifest._RUNNER_SERVED, "actions.scopes")  # noqa: SLF001
+    later = (*manifest._ONLY_DEFAULT, "actions.scopes")  # noqa: SLF001
+    of_images = ["*Only for an image.*"] * (snake in manifest._RUNNER_SERVED)  # noqa: SLF001
     rolls = place.startswith("spec.") and snake in {*manifest._ROLLING, "version"}  # noqa: SLF001
-    return " ".join(["*Not yet: keep the default.*"] * (snake in later) + ["*Rolls.*"] * rolls)
+    return " ".join([*["*Not yet: keep the default.*"] * (snake in later), *of_images, *["*Rolls.*"] * rolls])
 
 
 GENERATED = {
