@@ -23,15 +23,6 @@ def invoke(*arguments):
 
 
 @pytest.fixture
-def temporary(open_dir):
-    """Where commands keep what is theirs; a test ends with nothing in it."""
-    (open_dir / "tmp").mkdir()
-    (open_dir / "tmp").chmod(0o755)
-    yield open_dir / "tmp"
-    assert list((open_dir / "tmp").iterdir()) == []
-
-
-@pytest.fixture
 def run(open_dir, temporary):
     """Run a command of a person: (exit code, stdout, stderr)."""
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("XCORE_", "PYTEST_", "COV_"))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,6 @@ from controller.cli import app
 from controller.cli.exits import Exit
 from tests.harness import KEY, Controller, until
 from tests.support import HELLO, document, write_plugin
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Controller]:
-    root = Path(tempfile.mkdtemp(prefix="xcore-test-"))
-    root.chmod(0o755)
-    (root / "plugins").mkdir()
-    made = Controller(root / "plugins", root / "state", {"XCORE_RUNTIME": "process"})
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(root)
 
 
 @pytest.fixture

@@ -58,15 +58,6 @@ class Terminal:
 
 
 @pytest.fixture
-def temporary(open_dir):
-    """Where the command keeps what is its own; a test ends with nothing in it."""
-    (open_dir / "tmp").mkdir()
-    (open_dir / "tmp").chmod(0o755)
-    yield open_dir / "tmp"
-    assert list((open_dir / "tmp").iterdir()) == []
-
-
-@pytest.fixture
 def run(open_dir, temporary):
     """Start `xcore dev`; it is ended by Ctrl-C, twice, and then has succeeded."""
     with contextlib.ExitStack() as stack:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +20,6 @@ from tests.xcore.archives import tar_gz, zipped
 AT = "/api/v1/plugins"
 MIB = 1024 * 1024
 MERGE = {"content-type": "application/merge-patch+json"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Controller]:
-    root = Path(tempfile.mkdtemp(prefix="xcore-test-"))
-    root.chmod(0o755)
-    (root / "plugins").mkdir()
-    made = Controller(root / "plugins", root / "state", {"XCORE_RUNTIME": "process"})
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(root)
 
 
 @pytest.fixture
