@@ -30,6 +30,7 @@ _SENTENCES = {
     "string_unicode": "must be text without halves of surrogate pairs",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
+    "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "tuple_type": "must be a list",

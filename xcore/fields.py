@@ -50,6 +50,7 @@ REQUIREMENT = (
     r"(;[A-Za-z0-9_.'\"<>=!~() +*,-]+)?$"
 )
 IMAGE = r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$"
+REGISTRY = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*/?$"
 BUNDLE = r"^sha256:[0-9a-f]{64}$"
 PATH = r"^/[!-~]*$"
 MOUNT = r"^(/[A-Za-z0-9._-]+)+$"
@@ -71,6 +72,7 @@ SHAPES: Mapping[str, str] = {
     KEY: "letters, digits and . _ -, at most one dot first",
     REQUIREMENT: "a PEP 508 requirement of a name and versions, such as pillow>=11: no URL, no path",
     IMAGE: "an image such as registry.example.com/team/app@sha256: and 64 hexadecimal digits",
+    REGISTRY: "a registry, or a part of one, such as registry.example.com/team",
     BUNDLE: "sha256: and 64 hexadecimal digits",
     PATH: "a path that begins with / and has no spaces",
     SOCKET: "a file directly in /run/plugin, such as /run/plugin/p.sock",

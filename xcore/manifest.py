@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from functools import cache
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic.json_schema import JsonSchemaValue
 
 from xcore import yamlsafe
 from xcore.complaints import complaints
 from xcore.errors import InvalidManifest, Problem
 from xcore.fields import LABEL_KEY, LABEL_VALUE, TEXT, Label, Model, wrong
+from xcore.schema import schema_of
 from xcore.spec import Access, ActionSpec, Spec
 from xcore.yamlsafe import Lines
 
@@ -113,38 +112,13 @@ def from_dict(data: object, *, name: str = "the manifest", lines: Lines | None =
     try:
         return Manifest.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = complaints(error, schema=_schema(), lines=lines or {})
+        problems = complaints(error, schema=schema_of(Manifest), lines=lines or {})
         raise InvalidManifest(f"{name} is not a valid Plugin", problems) from None
 
 
 def json_schema() -> JsonSchemaValue:
     """JSON Schema (draft 2020-12) of the resource, with Kubernetes' extensions for lists and quantities."""
-    return deepcopy(_schema())
-
-
-class _Schema(GenerateJsonSchema):
-    """Absent, never null; no titles that repeat the names."""
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        described = super().default_schema(schema)
-        return {key: value for key, value in described.items() if key != "default" or value is not None}
-
-    def encode_default(self, dft: Any) -> Any:
-        if isinstance(dft, BaseModel):
-            return dft.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return super().encode_default(dft)
-
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002  the caller decides the signature
-        return False
-
-
-@cache
-def _schema() -> JsonSchemaValue:
-    schema = Manifest.model_json_schema(schema_generator=_Schema)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema, "title": KIND}
+    return {**deepcopy(schema_of(Manifest)), "title": KIND}
 
 
 # Valid, but version 0.1 honours the default alone.
