@@ -17,6 +17,7 @@ from controller.cli.exits import Exit, Stopped
 from xcore import yamlsafe
 from xcore.bundle import MANIFEST, survey
 from xcore.errors import InvalidBundle, InvalidManifest, Problem
+from xcore.loader import BUNDLE_IN_FOLDER
 from xcore.manifest import Manifest, json_schema, not_yet, parse
 
 app = typer.Typer(rich_markup_mode=None)
@@ -64,7 +65,7 @@ def complaints(manifest: Path) -> Iterator[Complaint]:
             yield _from_text(name, problem)
     else:
         lines = {yamlsafe.dotted(path): line for path, line in yamlsafe.load(text, name=name)[1].items()}
-        for problem in not_yet(parsed):
+        for problem in (*_not_in_a_folder(manifest, parsed), *not_yet(parsed)):
             yield Complaint(name, _line_of(problem.field, lines), problem.field, problem.message)
         if parsed.spec.source.folder is not None:
             line = _line_of("spec.entrypoint", lines)
@@ -79,6 +80,12 @@ def manifests_in(path: Path) -> list[Path]:
     if not found:
         raise Stopped(Exit.NOT_FOUND, "NotFound", f"there is no {MANIFEST} in {path}")
     return found
+
+
+def _not_in_a_folder(manifest: Path, parsed: Manifest) -> Iterator[Problem]:
+    """A manifest of another name is one to be sent, which may name code that is there."""
+    if manifest.name == MANIFEST and parsed.spec.source.bundle is not None:
+        yield BUNDLE_IN_FOLDER
 
 
 def _from_text(name: str, problem: Problem) -> Complaint:

@@ -53,6 +53,19 @@ def test_check_tells_what_is_not_honoured_yet(tmp_path):
     assert [(p["file"], p["line"], p["field"]) for p in found] == [(str(path), 8, "spec.actions[0].access")]
 
 
+def test_check_refuses_a_bundle_in_a_folder_as_the_controller_does(tmp_path):
+    """A folder's code is its folder; a manifest of another name, for `apply -f FILE`, may name code that is there."""
+    named = f"  entrypoint: main:Hello\n  source:\n    bundle: sha256:{'a' * 64}\n"
+    path = manifest_of(write_plugin(tmp_path / "hello"), named)
+    result = xcore("check", "--static", tmp_path / "hello")
+    assert (result.exit_code, result.stdout) == (
+        Exit.FAILED,
+        f"{path}:7: spec.source.bundle: must be absent in a folder, which holds its code; it is for the API\n",
+    )
+    alone = path.rename(tmp_path / "sent.yaml")
+    assert xcore("check", alone).exit_code == Exit.DONE
+
+
 @pytest.mark.parametrize(
     ("files", "place"),
     [
