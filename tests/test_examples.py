@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from controller.sites import open_sites
 from tests.harness import Controller
+from xcore.packing.preparation import read_lock
+from xcore.packing.target import here
+from xcore.packing.uv import Job
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(manifest.parent.name for manifest in EXAMPLES.glob("*/plugin.yaml"))
@@ -26,3 +33,31 @@ def test_every_example_comes_up(runtime):
                 controller.wait_ready(name, 90)
         finally:
             controller.stop()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What mypy remembers from one example to the next."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_is_typed(name, cache, tmp_path):
+    """Under mypy's strict rules, its tests as well, beside the very libraries its lock names."""
+    folder = EXAMPLES / name
+    lock = read_lock(folder)
+    site = open_sites(tmp_path).take(lock, here(), Job(print)) if lock else ""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", cache]
+    checked = subprocess.run(
+        [*command, "--explicit-package-bases", *sorted(folder.glob("*.py"))],
+        cwd=EXAMPLES.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(site),
+        },  # so they count as installed, and are not judged themselves
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert checked.stdout.startswith("Success"), checked.stdout + checked.stderr
