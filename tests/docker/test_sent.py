@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.docker import images
 from tests.docker.conftest import Running
 from tests.harness import Controller, until
 from tests.support import HELLO, document
@@ -38,6 +39,35 @@ def test_a_plugin_that_was_sent_runs_rolls_and_goes_with_its_sandbox(running: Ru
     assert controller.request("DELETE", AT, params={"wait": "Gone"}).status == 200
     assert running.engine.containers("hello") == []
     assert first
+
+
+def image(reference: str) -> dict[str, Any]:
+    return document(entrypoint=None, source={"image": reference})
+
+
+def test_an_image_that_was_sent_runs_and_one_that_is_nowhere_disturbs_it_not(running: Running) -> None:
+    """The manifest is all that is sent; what lacks is told by reason and sentence; nothing is left when it is deleted."""
+    reference = images.build("sent", *images.RUN)
+    try:
+        controller = running.controller()
+        made = controller.request("POST", "/api/v1/plugins", params={"wait": "Ready"}, json=image(reference))
+        assert (made.status, controller.call("hello", "echo", {"a": 1}).json["path"]) == (201, "/echo")
+        nowhere = "127.0.0.1:1/team/nowhere:1"
+        assert controller.request("PUT", AT, json=image(nowhere)).status == 200
+        until(lambda: controller.condition("hello", "ImageVerified")[1] == "ImagePull", 40, "ImagePull")
+        assert f"the image {nowhere} cannot be pulled: " in controller.condition("hello", "ImageVerified")[2]
+        assert controller.call("hello", "echo").status == 200, "what served serves on"
+        assert controller.request("DELETE", AT, params={"wait": "Gone"}).status == 200
+        assert running.engine.containers() == []
+    finally:
+        images.remove(reference)
+    again = controller.request("POST", "/api/v1/plugins", json=image(reference))
+    assert again.status == 201
+    until(lambda: controller.condition("hello", "ImageVerified")[1] == "ImagePull", 40, "ImagePull")
+    assert controller.call("hello", "echo").reason == "PluginNotReady"
+    assert controller.request("DELETE", AT, params={"wait": "Gone"}).status == 200
+    kept = [path for kind in ("shelf", "plugins") for path in (running.root / "state/store" / kind).iterdir()]
+    assert (running.engine.containers(), kept) == ([], [])
 
 
 def interrupted(controller: Controller, after: float, method: str, **request: Any) -> None:
