@@ -8,6 +8,7 @@ more than may be.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import sys
@@ -24,6 +25,8 @@ MAX_BYTES = 512 * 2**20
 _TOP_LEFT_OUT = frozenset({"bin", ".lock"})
 # What an installer writes down for itself; RECORD lists these and the scripts.
 _NOTES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+# What uv also says offline, of a package that has a marker: every one in a lock has.
+_NOWHERE = re.compile(r"there is no version of (\S+)")
 
 
 def unpack(lock: Lock, target: Target, tree: Path, reserved: AbstractSet[str], job: uv.Job) -> None:
@@ -38,8 +41,21 @@ def unpack(lock: Lock, target: Target, tree: Path, reserved: AbstractSet[str], j
         _install(requirements, target, tree, ["--offline"], job)
     except (IndexUnavailable, DependenciesUnresolved, InvalidBundle):
         # What the cache knows may be old, or not all there.
-        _install(requirements, target, tree, [], job)
+        _fetch(requirements, target, tree, job)
     clean(tree, reserved)
+
+
+def _fetch(requirements: Path, target: Target, tree: Path, job: uv.Job) -> None:
+    try:
+        _install(requirements, target, tree, [], job)
+    except DependenciesUnresolved as error:
+        missing = _NOWHERE.search(error.detail)
+        if missing is None:
+            raise
+        # It was there when it was locked, so this is no conflict.
+        raise IndexUnavailable(
+            f"the package index cannot be reached, or has {missing[1]} no more; uv's cache does not have it"
+        ) from error
 
 
 def _install(requirements: Path, target: Target, tree: Path, options: Sequence[str], job: uv.Job) -> None:

@@ -93,6 +93,25 @@ def test_an_index_that_is_away_and_a_cache_without_the_package_are_one_sentence(
     assert left(sites) == []
 
 
+@pytest.mark.parametrize("away", ["offline", "gone"])
+def test_a_locked_package_that_cannot_be_had_any_more_is_no_conflict(index, lock, sites, monkeypatch, away):
+    """It is named; uv itself says of both that there is no such version."""
+    index.add("leaf")
+    index.add("tool", "1.5", requires=["leaf"])
+    made = lock("tool")
+    shutil.rmtree(index.root / "cache")
+    if away == "offline":
+        monkeypatch.setenv("UV_OFFLINE", "1")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", "https://index.invalid/simple")
+    else:
+        (index.root / "simple/tool/index.html").write_text("")
+    with pytest.raises(IndexUnavailable) as caught:
+        sites.take(made, NEW, index.job())
+    missing = {"offline": "leaf==1.0", "gone": "tool==1.5"}[away]
+    sentence = f"the package index cannot be reached, or has {missing} no more; uv's cache does not have it"
+    assert (caught.value.detail, left(sites)) == (sentence, [])
+
+
 def test_a_site_that_is_there_is_found_without_uv(index, lock, sites, monkeypatch):
     index.add("tool")
     made = lock("tool")
