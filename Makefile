@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check bench docs image venv lock
+.PHONY: help run test fast check bench docs image cluster cluster-down venv lock
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
@@ -14,7 +14,7 @@ SITE = $(MKDOCS) build --strict
 UV = $$(tools/setup.sh uv)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 run: venv ## the controller on 127.0.0.1:8000 with the example plugins; Ctrl-C stops all it started
 	@! docker info >/dev/null 2>&1 || $(PY) -m sandbox_image.build --if-missing || echo 'going on without Docker' >&2
@@ -48,6 +48,14 @@ bench: venv ## measurements, as ratios against a peer taken in the same run
 
 image: venv ## the sandbox image (BASE_IMAGE names another base)
 	@$(PY) -m sandbox_image.build
+
+# Stdout is for the shell: eval "$(make -s cluster)" gives kubectl and helm.
+cluster: venv ## a Kubernetes for tests with the project's images: eval "$(make -s cluster)" gives kubectl and helm
+	@tools/setup.sh cluster >&2
+	@tools/setup.sh with-docker sh -c '$(PY) -m sandbox_image.build --if-missing >&2 && exec $(PY) -m tests.cluster up'
+
+cluster-down: venv ## the end of that Kubernetes
+	@$(PY) -m tests.cluster down
 
 lock: venv ## uv.lock from pyproject.toml, and the sandbox's part of it
 	@$(UV) lock

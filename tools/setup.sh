@@ -6,6 +6,7 @@
 #   tools/setup.sh docker-stop       ends the engine that `docker` started from this checkout, and no other
 #   tools/setup.sh with-docker CMD…  runs CMD with an engine; ends the engine afterwards if it was started for it
 #   tools/setup.sh registry          a registry of images, which tests start and end
+#   tools/setup.sh cluster           what the Kubernetes of the tests is made of, besides Go (tests/cluster)
 #   tools/setup.sh tools             what `make bench` measures against (nginx, wrk)
 # Progress goes to stderr. Fails with the name of what is missing.
 set -eu
@@ -196,6 +197,19 @@ setup_tools() {
     have wrk || apt_install 'wrk' wrk
 }
 
+# --- Kubernetes of the tests ------------------------------------------------------------------------------------
+
+setup_cluster() {
+    [ -z "${KUBECONFIG:-}" ] || return 0
+    missing=''
+    for pair in containerd:containerd runc:runc nft:nftables iptables:iptables ip:iproute2 openssl:openssl; do
+        have "${pair%%:*}" || missing="$missing ${pair#*:}"
+    done
+    [ -e /usr/lib/cni/ptp ] || missing="$missing containernetworking-plugins"
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$missing" ] || apt_install 'what a Kubernetes node needs' $missing
+}
+
 trap unpolicy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -208,7 +222,8 @@ case $command in
     docker-stop) stop_docker ;;
     with-docker) with_docker "$@" ;;
     registry) have docker-registry || apt_install 'docker-registry' docker-registry ;;
+    cluster) setup_cluster ;;
     tools) setup_tools ;;
-    help | --help | -h) sed -n '2,11s/^# \{0,1\}//p' "$0" ;;
+    help | --help | -h) sed -n '2,12s/^# \{0,1\}//p' "$0" ;;
     *) fail "unknown step: $command" ;;
 esac

@@ -1,0 +1,1 @@
+"""A real Kubernetes for tests: one node on this machine, built from Go modules. For tests only."""
