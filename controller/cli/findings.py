@@ -1,4 +1,4 @@
-"""What the doctor knows (facts) and what it makes of them (findings). Pure: nothing here looks at the world.
+"""What the doctor makes of the facts. Pure: nothing here looks at the world.
 
 A check is a function of the facts that gives a finding, or None where it does not apply. What breaks Docker is a
 failure where the settings name Docker outright, and a warning where they would take the process runtime instead.
@@ -7,9 +7,11 @@ failure where the settings name Docker outright, and a warning where they would 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from controller.cli.facts import Facts, SpaceFacts
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -27,65 +29,6 @@ class Finding:
     level: Level
     message: str
     advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """The Docker engine: why it does not answer, else what it says of itself. `trial`: why a sandbox was not reached."""
-
-    error: str = ""
-    info: Mapping[str, Any] = field(default_factory=dict)
-    version: Mapping[str, Any] = field(default_factory=dict)
-    image: bool | None = None
-    trial: str | None = None  # None: not tried; empty: it was reached
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceFacts:
-    """Room in one directory: bytes, and files that can still be made (None: as many as you like)."""
-
-    what: str
-    path: str
-    free_bytes: int
-    free_inodes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """This machine and user. `closed`: what other users cannot read of Python; `plugins`: folders with a manifest."""
-
-    root: bool
-    closed: Sequence[str] = ()
-    cgroups: frozenset[str] = frozenset()
-    spaces: Sequence[SpaceFacts] = ()
-    plugins_dir: str = ""
-    plugins: int = 0
-    plugins_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerFacts:
-    """What answers at the address: `ready` and `request` are (status, body) of /readyz and of the plugin's route."""
-
-    url: str
-    error: str = ""
-    ready: tuple[int, str] | None = None
-    plugin: Mapping[str, Any] | None = None
-    problem: str = ""
-    request: tuple[int, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything there is to judge. `name`: the plugin that was asked for, else empty."""
-
-    runtime: str
-    sandbox_image: str
-    engine: EngineFacts
-    host: HostFacts
-    controller: ControllerFacts
-    name: str = ""
-    settings_error: str = ""
 
 
 def host_findings(facts: Facts) -> Iterator[Finding]:
@@ -232,6 +175,17 @@ def _image(facts: Facts) -> Finding | None:
     return Finding("sandbox-image", _docker_level(facts), message, "`make image` builds it")
 
 
+def _plugin_images(facts: Facts) -> Finding | None:
+    if not facts.engine.images:
+        return None
+    missing = [name for name, there in facts.engine.images.items() if not there]
+    if not missing:
+        return Finding("plugin-images", "ok", "the engine has every image that a plugin folder names")
+    message = f"plugin folders name images the engine does not have: {', '.join(missing)}"
+    advice = "they are pulled when their plugins start; where no registry has them: `docker load`"
+    return Finding("plugin-images", "warn", message, advice)
+
+
 def _trial(facts: Facts) -> Finding | None:
     if _info(facts) is None or facts.engine.trial is None:
         return None
@@ -292,5 +246,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 _CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     *(_settings, _engine, _seccomp, _limits, _cgroup_version, _runc, _userns, _live_restore, _storage),
-    *(_image, _trial, _python, _cgroups, _plugins_dir),
+    *(_image, _plugin_images, _trial, _python, _cgroups, _plugins_dir),
 )

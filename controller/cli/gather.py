@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -18,14 +19,16 @@ import httpx
 
 from controller.cli.client import Client, plugin_path
 from controller.cli.exits import Stopped
-from controller.cli.findings import ControllerFacts, EngineFacts, Facts, HostFacts, SpaceFacts
+from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts, SpaceFacts
 from controller.engines import docker_engine
 from controller.settings import InvalidSettings, Settings, load
 from xcore.bundle import MANIFEST
 from xcore.errors import XcoreError
+from xcore.manifest import parse
 from xcore.runtimes.cgroup import hierarchies
 from xcore.runtimes.reach import PACKAGES, ROOT, closed
 from xcore.runtimes.trial import trial
+from xcore.yamlsafe import MAX_BYTES
 
 ENGINE_SECONDS = 10.0
 
@@ -56,12 +59,27 @@ def _engine(settings: Settings) -> EngineFacts:
             attempt.connect(path)
         with httpx.Client(transport=transport, base_url="http://engine", timeout=ENGINE_SECONDS) as http:
             version, info = _document(http, "/version"), _document(http, "/info")
-            image = http.get(f"/images/{settings.sandbox_image}/json").is_success
+            image = _has(http, settings.sandbox_image)
+            images = {name: _has(http, name) for name in sorted(set(_named(settings.plugins_dir)))}
     except OSError as error:
         return EngineFacts(error=f"{path}: {error.strerror}")
     except (httpx.HTTPError, ValueError) as error:
         return EngineFacts(error=str(error) or type(error).__name__)
-    return EngineFacts(info=info, version=version, image=image, trial=_trial(settings) if image else None)
+    trial = _trial(settings) if image else None
+    return EngineFacts(info=info, version=version, image=image, images=images, trial=trial)
+
+
+def _has(http: httpx.Client, image: str) -> bool:
+    return http.get(f"/images/{image}/json").is_success
+
+
+def _named(directory: Path) -> Iterator[str]:
+    """The images that plugin folders name; what is wrong with a manifest is told elsewhere."""
+    for path in filter(Path.is_file, directory.glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(OSError, XcoreError), path.open("rb") as file:
+            source = parse(file.read(MAX_BYTES + 1), name=MANIFEST).spec.source
+            if source.image is not None:
+                yield source.image
 
 
 def _document(http: httpx.Client, path: str) -> Mapping[str, Any]:

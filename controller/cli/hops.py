@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from controller.cli.findings import ControllerFacts, Facts, Finding, Level
+from controller.cli.facts import ControllerFacts, Facts
+from controller.cli.findings import Finding, Level
 
 # In the order things happen: what comes later cannot be well while something before it is not.
 _HOPS = (
     ("Accepted", "manifest", "`xcore check DIR` names what to mend"),
     ("ResolvedRefs", "references", "make what it refers to"),
-    ("ImageVerified", "image", "`make image` builds the sandbox image"),
+    ("ImageVerified", "image", "`docker pull` it on the engine's machine; the sandbox image: `make image`"),
     ("Programmed", "runtime", "the checks of the engine say more"),
     ("Ready", "plugin", "`xcore logs {name}` shows what it wrote"),
 )

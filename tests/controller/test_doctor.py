@@ -10,15 +10,10 @@ from typer.testing import CliRunner
 
 from controller.cli import app
 from controller.cli.exits import Exit
-from controller.cli.findings import (
-    ControllerFacts,
-    EngineFacts,
-    Facts,
-    HostFacts,
-    SpaceFacts,
-    host_findings,
-    runc_holes,
-)
+from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts, SpaceFacts
+from controller.cli.findings import host_findings, runc_holes
+from sandbox_image.tag import image_tag
+from tests.support import write_plugin
 
 INFO = {
     "SecurityOptions": ["name=seccomp,profile=default", "name=userns"],
@@ -190,6 +185,32 @@ def test_plugins_directory():
     """A plugins directory that cannot be read is a failure, an empty one a warning."""
     assert judged(replace(WELL, host=replace(HOST, plugins_error="gone")), "plugins-dir").level == "fail"
     assert judged(replace(WELL, host=replace(HOST, plugins=0)), "plugins-dir").level == "warn"
+
+
+def test_images_of_plugins():
+    """One that the engine lacks is named, and no failure: it is pulled. Where no plugin names any, nothing is said."""
+    images = {"team/here:1": True, "team/away:2": False}
+    found = judged(replace(WELL, engine=replace(WELL.engine, images=images)), "plugin-images")
+    assert (found.level, found.message.rpartition(": ")[2]) == ("warn", "team/away:2")
+    assert "docker load" in found.advice
+    images["team/away:2"] = True
+    assert judged(replace(WELL, engine=replace(WELL.engine, images=images)), "plugin-images").level == "ok"
+    assert judged(WELL, "plugin-images") is None
+
+
+@pytest.mark.docker
+def test_a_missing_image_of_a_plugin_on_this_machine(monkeypatch, open_dir):
+    """Asked of the engine itself; a manifest that cannot be read stands in nobody's way."""
+    monkeypatch.setenv("XCORE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("XCORE_STATE_DIR", str(open_dir))
+    monkeypatch.setenv("XCORE_PLUGINS_DIR", str(open_dir))
+    away = "xcore-test.invalid:5000/team/away:1"
+    write_plugin(open_dir / "away", entrypoint=None, source={"image": away})
+    write_plugin(open_dir / "here", entrypoint=None, source={"image": image_tag()})
+    write_plugin(open_dir / "broken", replica=2)
+    told = json.loads(CliRunner().invoke(app, ["doctor", "-o", "json"]).stdout)["findings"]
+    (found,) = [finding for finding in told if finding["check"] == "plugin-images"]
+    assert (found["level"], found["message"].rpartition("have: ")[2]) == ("warn", away)
 
 
 @pytest.mark.docker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.cli.findings import ControllerFacts, EngineFacts, Facts, HostFacts
+from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts
 from controller.cli.hops import hop_findings
 
 
