@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check bench docs image cluster cluster-down venv lock
+.PHONY: help run test fast check bench docs image cluster cluster-down manifests venv lock
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
@@ -56,6 +56,9 @@ cluster: venv ## a Kubernetes for tests with the project's images: eval "$(make 
 
 cluster-down: venv ## the end of that Kubernetes
 	@$(PY) -m tests.cluster down
+
+manifests: venv ## install.yaml and the chart's definitions, from chart and models
+	@PATH="$$($(PY) -c 'from tests.cluster import build; print(build.programs() / "path")'):$$PATH" $(PY) -m manifests.render
 
 lock: venv ## uv.lock from pyproject.toml, and the sandbox's part of it
 	@$(UV) lock

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
+import yaml
 from pydantic_core import PydanticUndefined
 
 from controller.cli import COMMANDS, load_command
 from controller.settings import CONFIG_VARIABLE, Connection, Settings
 from xcore import manifest
 from xcore.fields import SHAPES
+from xcore.plugin_class import PluginClass
+from xcore.schema import schema_of
 
 ROOT = Path(__file__).resolve().parent.parent
 Node = Mapping[str, Any]
@@ -71,7 +74,33 @@ def commands_text() -> str:
 
 
 def manifest_text() -> str:
-    schema = manifest.json_schema()
+    return _tables(manifest.json_schema())
+
+
+def class_text() -> str:
+    return _tables(schema_of(PluginClass))
+
+
+def values_table() -> str:
+    schema = json.loads((ROOT / "helm/values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((ROOT / "helm/values.yaml").read_text("utf-8"))
+    lines = ["| Value | Default | Meaning |", "|---|---|---|"]
+    for path, node, value in _values(schema, values, ""):
+        allowed = f" One of {', '.join(f'`{choice}`' for choice in node['enum'])}." if "enum" in node else ""
+        lines.append(f"| `{path}` | `{json.dumps(value)}` | {node['description']}{allowed} |")
+    return "\n".join(lines)
+
+
+def _values(schema: Node, values: Node, place: str) -> Iterator[tuple[str, Node, Any]]:
+    for name, value in values.items():
+        node, path = schema["properties"][name], f"{place}.{name}".lstrip(".")
+        if "properties" in node and value and not isinstance(next(iter(value.values())), dict):
+            yield from _values(node, value, path)
+        else:
+            yield path, node, value
+
+
+def _tables(schema: Node) -> str:
     lines: list[str] = []
     for place, node in _objects(schema, schema, ""):
         lines += [
@@ -150,6 +179,8 @@ GENERATED = {
     "settings": ("docs/settings.md", settings_table),
     "commands": ("docs/cli.md", commands_text),
     "manifest": ("docs/manifest.md", manifest_text),
+    "class": ("docs/kubernetes.md", class_text),
+    "values": ("docs/kubernetes.md", values_table),
 }
 
 

@@ -45,6 +45,7 @@ def _plugin() -> Node:
     schema["properties"]["status"] = deepcopy(_STATUS)
     for path in _NO_DEFAULT:
         _at(schema, path).pop("default")
+    _gather_defaults(schema)
     schema["properties"]["spec"]["required"] = ["source"]
     schema["required"] = ["spec"]
     version = {
@@ -115,11 +116,18 @@ def _inlined(node: Node, named: Node) -> Node:
         }
     if "properties" in kept:
         kept["properties"] = {name: _inlined(field, named) for name, field in kept["properties"].items()}
-        if "default" in kept:
-            kept["default"] = {}  # each field has its own
     if "items" in kept:
         kept["items"] = _inlined(kept["items"], named)
     return kept
+
+
+def _gather_defaults(node: Node) -> None:
+    """Make the default of each object what its fields have: the server judges it as it stands."""
+    fields = node.get("properties", {})
+    for field in fields.values():
+        _gather_defaults(field)
+    if fields and "default" in node:
+        node["default"] = {name: field["default"] for name, field in fields.items() if "default" in field}
 
 
 def _at(schema: Node, path: str) -> Node:

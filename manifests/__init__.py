@@ -1,0 +1,1 @@
+"""Installation without Helm, and what writes it."""
