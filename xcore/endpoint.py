@@ -3,7 +3,8 @@
 A sandbox owns the directory of its socket, so it can put anything there: a link to a host socket, another
 plugin's socket, a FIFO. Dialling therefore opens without following links, demands a socket, connects to what
 was opened (not to the name), and then demands that the peer process belongs to the sandbox. A port is dialled from
-inside the sandbox's own network namespace: whoever listens there is of the sandbox.
+inside the sandbox's own network namespace: whoever listens there is of the sandbox. In a cluster an instance has an
+address, and its network decides who may answer there.
 """
 
 from __future__ import annotations
@@ -121,6 +122,34 @@ class TcpEndpoint:
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
         async with _bounded(path, seconds):
             await self.network.prove()
+            return await _ask(await self.dial(), path, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressEndpoint:
+    """An address that a cluster gave to one instance; who answers there is the cluster's word."""
+
+    host: str
+    port: int
+
+    async def dial(self) -> socket.socket:
+        """Return a connected, non-blocking socket; raises UpstreamUnreachable."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asyncio.get_running_loop().sock_connect(sock, (self.host, self.port))
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            raise UpstreamUnreachable(f"port {self.port} takes no connections") from error
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
+        async with _bounded(path, seconds):
             return await _ask(await self.dial(), path, limit)
 
 

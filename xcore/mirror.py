@@ -83,21 +83,21 @@ class Mirror:
     def _announce(self, name: str, manifest: Manifest, refused: XcoreError | None) -> None:
         """There will be a plugin of this name when it is prepared: callers are told to come back."""
         reason = refused.reason if refused is not None else "Preparing"
-        route = Route(name, manifest, None, reason=reason, retry_after=PREPARING_RETRY)
+        route = Route(name, manifest, reason=reason, retry_after=PREPARING_RETRY)
         if self.routes.get(name) != route:
             self.routes.put(route)
 
     def _route(self, entry: Entry, observed: Observed, status: Mapping[str, Any]) -> None:
         if entry.workload is None:
             return
-        serving = None if entry.suspended else observed.serving
-        target = self.routes.target(serving.id, serving.endpoint) if serving and serving.endpoint else None
+        receiving = () if entry.suspended else observed.receiving
+        targets = tuple(self.routes.target(i.id, i.endpoint) for i in receiving if i.endpoint)
         expected = observed.expected_within(self.clock.time())
         route = Route(
             plugin=entry.name,
             manifest=entry.workload.manifest,
-            target=target,
-            reason="" if target else next(c["reason"] for c in status["conditions"] if c["type"] == "Ready"),
+            targets=targets,
+            reason="" if targets else next(c["reason"] for c in status["conditions"] if c["type"] == "Ready"),
             hold=not entry.suspended and expected is not None and expected <= HOLD_SECONDS,
             retry_after=max(1.0, expected if expected is not None else 30.0),
         )

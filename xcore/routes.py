@@ -1,4 +1,4 @@
-"""The route table: which instance answers for which plugin. Written by the manager, read for every request.
+"""The route table: which instances answer for which plugin. Written by the manager, read for every request.
 
 A swap is one assignment. Whoever stops an instance waits until the table no longer names it and its last
 request is done.
@@ -48,16 +48,21 @@ class Target:
 class Route:
     """How requests to a plugin are treated.
 
-    Without a target, `hold` tells whether one is expected soon (requests wait); `reason` and `retry_after`
-    (seconds) are what callers are told otherwise.
+    Requests are spread over `targets`. Without any, `hold` tells whether one is expected soon (requests wait); `reason`
+    and `retry_after` (seconds) are what callers are told otherwise.
     """
 
     plugin: str
     manifest: Manifest
-    target: Target | None
+    targets: tuple[Target, ...] = ()
     hold: bool = False
     reason: str = ""
     retry_after: float = 1.0
+
+    @property
+    def target(self) -> Target | None:
+        """Any one of them, for a question that each can answer."""
+        return self.targets[0] if self.targets else None
 
 
 class RouteTable:
@@ -99,7 +104,7 @@ class RouteTable:
         self._listeners.append(listener)
 
     def _changed(self, plugin: str) -> None:
-        named = {route.target.instance for route in self._routes.values() if route.target}
+        named = {target.instance for route in self._routes.values() for target in route.targets}
         for instance in [i for i, t in self._targets.items() if i not in named and not t.inflight]:
             del self._targets[instance]
         for listener in self._listeners:
@@ -133,4 +138,4 @@ class RouteTable:
 
     def _named(self, plugin: str, instance: str) -> bool:
         route = self._routes.get(plugin)
-        return route is not None and route.target is not None and route.target.instance == instance
+        return route is not None and any(target.instance == instance for target in route.targets)

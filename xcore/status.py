@@ -45,7 +45,7 @@ def build(facts: Facts, now: float, before: Mapping[str, Any] | None = None) -> 
     status: dict[str, Any] = {
         "observedGeneration": facts.generation,
         "replicas": len(observed.instances) if observed else 0,
-        "readyReplicas": int(serving is not None),
+        "readyReplicas": len(observed.receiving) if observed else 0,
         "endpoint": f"/app/{facts.name}",
         "runtime": observed.runtime if observed else "",
         "image": facts.image,

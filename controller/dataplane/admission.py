@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
+from xcore.routes import Route
+
+IN_DOUBT = "stopped while it had this request; it may or may not have been carried out"
 
 
 def admit(request: Request, way: Way, authorized: Callable[[bytes], bool] | None) -> Policy:
@@ -27,6 +30,14 @@ def admit(request: Request, way: Way, authorized: Callable[[bytes], bool] | None
 
 def too_large(policy: Policy) -> Refusal:
     return Refusal("BodyTooLarge", f"the body is over {policy.max_body} bytes")
+
+
+def not_ready(plugin: str, route: Route | None, why: str = "") -> Refusal:
+    """Tell that no instance can take the request now, and when to come back."""
+    reason = f" ({route.reason})" if route is not None and route.reason else ""
+    wait = 1.0 if route is None or route.targets else route.retry_after
+    detail = f"{plugin} {why or f'is not ready{reason}'}"
+    return Refusal("PluginNotReady", detail, retry_after=max(1, round(wait)))
 
 
 def overdue(policy: Policy, request: Request, silent: float, *, begun: bool) -> Refusal | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from controller.dataplane.admission import admit, overdue, too_large
+from controller.dataplane.admission import IN_DOUBT, admit, not_ready, overdue, too_large
 from controller.dataplane.answer import Answer
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
@@ -32,6 +32,7 @@ class Exchange:
 
     __slots__ = (
         "_admitted",
+        "_avoid",
         "_client",
         "_deadline",
         "_hold_until",
@@ -59,6 +60,7 @@ class Exchange:
         self._deadline = self._hold_until = self._redial_at = self._queue_until = _NEVER
         self._upstream: Connection | None = None
         self._target: Target | None = None
+        self._avoid: set[Target] = set()  # those that refused it just now
         self._way: Way = plane.nowhere
         self._policy: Policy
 
@@ -92,39 +94,37 @@ class Exchange:
     # -- finding an instance ------------------------------------------------------------------------------------
 
     def dispatch(self) -> None:
-        """Send the request to the instance that serves now, or wait for one."""
+        """Send the request to an instance that serves now, or wait for one."""
         way = self._way
         way.held.discard(self)
         self._redial_at = _NEVER
-        route, pool = way.route, way.pool
-        if route is None:
-            self.fail("PluginNotFound", f"there is no plugin {self.request.plugin!r}")
-        elif route.target is None or pool is None:
-            self._wait_for_instance(hold=route.hold)
-        else:
-            self._target = route.target
-            route.target.enter()
+        if picked := way.pick(self._avoid):
+            self._target, pool = picked
+            self._target.enter()
             pool.send(self)
+        elif way.route is not None:
+            self._wait_for_instance(hold=way.route.hold)
+        else:
+            self.fail("PluginNotFound", f"there is no plugin {self.request.plugin!r}")
 
     def _wait_for_instance(self, *, hold: bool) -> None:
         now = self._plane.clock()
         self._hold_until = min(self._hold_until, now + HOLD_SECONDS)
-        if not hold or now >= self._hold_until:
-            route = self._way.route
-            why = f" ({route.reason})" if route is not None and route.reason else ""
-            self._not_ready(f"{self.request.plugin} is not ready{why}")
-        else:
+        if hold and now < self._hold_until:
             self._way.held.add(self)
+        else:
+            self._refuse(not_ready(self.request.plugin, self._way.route))
 
-    def _wait_and_redial(self) -> None:
-        self._leave_target()
+    def _redial(self) -> None:
+        """Try another instance now, or any of them in a moment."""
+        if target := self._leave_target():
+            self._avoid.add(target)
+        if not self._avoid.issuperset(self._way.pools):
+            self.dispatch()
+            return
+        self._avoid.clear()
         self._wait_for_instance(hold=True)
         self._redial_at = self._plane.clock() + REDIAL_SECONDS
-
-    def _not_ready(self, detail: str) -> None:
-        route = self._way.route
-        wait = 1.0 if route is None or route.target is not None else route.retry_after
-        self.fail("PluginNotReady", detail, retry_after=max(1, round(wait)))
 
     def refused(self, error: UpstreamError) -> None:
         """No connection to the instance could be made; not a byte of the request was sent."""
@@ -133,7 +133,7 @@ class Exchange:
             self._plane.routes.on_impostor(self.request.plugin, error.detail)
             self.fail(error.reason, error.detail)
         else:
-            self._wait_and_redial()
+            self._redial()
 
     def connected(self, upstream: Connection) -> None:
         """Send the head, and what has come of the body so far."""
@@ -224,7 +224,7 @@ class Exchange:
         if self._queue_until <= now:
             self.fail("QueueFull", f"no place at {plugin} became free in time", retry_after=1)
         elif self._hold_until <= now:
-            self._not_ready(f"{plugin} did not become ready in time")
+            self._refuse(not_ready(plugin, self._way.route, "did not become ready in time"))
         elif self._redial_at <= now:
             self.dispatch()
         elif self._deadline <= now:
@@ -242,10 +242,9 @@ class Exchange:
         if self.answer.begun:
             self.fail("UpstreamUnreachable", "the plugin hung up in the middle of its answer")
         elif request.repeatable and self._sendings < MAX_SENDINGS:
-            self._wait_and_redial()
+            self._redial()
         else:
-            doubt = "it may or may not have been carried out"
-            self._not_ready(f"{request.plugin} stopped while it had this request; {doubt}")
+            self._refuse(not_ready(request.plugin, self._way.route, IN_DOUBT))
 
     def upstream_invalid(self) -> None:
         self.fail("UpstreamInvalid", "the plugin's answer is not valid HTTP")
@@ -284,10 +283,11 @@ class Exchange:
             upstream, self._upstream = self._upstream, None
             upstream.cancel()
 
-    def _leave_target(self) -> None:
-        if self._target is not None:
-            target, self._target = self._target, None
+    def _leave_target(self) -> Target | None:
+        target, self._target = self._target, None
+        if target is not None:
             target.leave()
+        return target
 
     def _close(self) -> None:
         self.done = True

@@ -87,12 +87,12 @@ class DataPlane:
         else:
             way = self.ways.setdefault(plugin, Way())
             way.follow(route)
-            way.pool = self._pool(route.target, image=way.cut > 0) if route.target is not None else None
+            way.pools = {target: self._pool(target, image=way.cut > 0) for target in route.targets}
             way.bulkhead.fill(way.limit)
         if way is None:
             return
         if route is None:
-            way.route = way.pool = None
+            way.route, way.pools = None, {}
         self._retire_pools()
         for exchange in list(way.held):
             exchange.dispatch()
@@ -105,8 +105,8 @@ class DataPlane:
         return pool
 
     def _retire_pools(self) -> None:
-        current = {way.pool for way in self.ways.values()}
-        for target in [target for target, pool in self._pools.items() if pool not in current]:
+        current = {target for way in self.ways.values() for target in way.pools}
+        for target in [target for target in self._pools if target not in current]:
             self._pools.pop(target).retire()
 
     def suspect(self, plugin: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from controller.dataplane.connection import Connection
 from controller.dataplane.inprocess import dial_app
-from xcore.endpoint import AsgiEndpoint, Endpoint, TcpEndpoint, UnixEndpoint
+from xcore.endpoint import AddressEndpoint, AsgiEndpoint, Endpoint, TcpEndpoint, UnixEndpoint
 from xcore.errors import UpstreamError, UpstreamUnreachable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def dialler(endpoint: Endpoint) -> Dial:
     """Tell how connections to an endpoint are made."""
     if isinstance(endpoint, AsgiEndpoint):
         return dial_app(endpoint.app)
-    if isinstance(endpoint, TcpEndpoint):
+    if isinstance(endpoint, TcpEndpoint | AddressEndpoint):
         return _dial_tcp(endpoint)
     assert isinstance(endpoint, UnixEndpoint)
     return _dial_unix(endpoint)
@@ -122,7 +122,7 @@ def _dial_unix(endpoint: UnixEndpoint) -> Dial:
     return dial
 
 
-def _dial_tcp(endpoint: TcpEndpoint) -> Dial:
+def _dial_tcp(endpoint: TcpEndpoint | AddressEndpoint) -> Dial:
     async def dial(make: Callable[[], Connection]) -> Connection:
         sock = await endpoint.dial()
         return await _taken_over(sock, asyncio.get_running_loop().create_connection(make, sock=sock))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, NamedTuple
 
 from controller.dataplane.limits import Bulkhead
 from xcore.manifest import Manifest
-from xcore.routes import Route
+from xcore.routes import Route, Target
 from xcore.spec import Access, ActionSpec
 
 if TYPE_CHECKING:
@@ -58,17 +59,19 @@ class Way:
         "default",
         "held",
         "limit",
-        "pool",
+        "pools",
         "queue",
         "queue_seconds",
         "route",
+        "turn",
     )
 
     def __init__(self) -> None:
         self.bulkhead, self.counters = Bulkhead(), Counters()
         self.held: set[Exchange] = set()
         self.route: Route | None = None
-        self.pool: Pool | None = None
+        self.pools: dict[Target, Pool] = {}
+        self.turn = 0
         self._manifest: Manifest | None = None
 
     def follow(self, route: Route) -> None:
@@ -85,6 +88,17 @@ class Way:
         self.default = _policy(route.manifest.action(""), prefix)
         self.limit = spec.traffic.max_concurrent_requests
         self.queue, self.queue_seconds = spec.traffic.queue.max_length, spec.traffic.queue.timeout_seconds
+
+    def pick(self, avoid: AbstractSet[Target]) -> tuple[Target, Pool] | None:
+        """Give the instance with the fewest requests, in turns where several have as few; of `avoid` only for want of others."""
+        pools = self.pools
+        if len(pools) < 2:
+            return next(iter(pools.items()), None)
+        self.turn += 1
+        targets = list(pools)
+        cut = self.turn % len(targets)
+        best = min(targets[cut:] + targets[:cut], key=lambda target: (target in avoid, target.inflight))
+        return best, pools[best]
 
     def policy(self, action: str) -> Policy:
         return self.declared.get(action, self.default)

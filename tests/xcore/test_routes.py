@@ -11,7 +11,7 @@ ENDPOINT = FakeEndpoint(Behaviour(), CLOCK, 0.0)
 
 
 def route(target, plugin="hello"):
-    return Route(plugin, manifest(plugin), target)
+    return Route(plugin, manifest(plugin), (target,) if target else ())
 
 
 def table():

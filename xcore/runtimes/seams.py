@@ -61,7 +61,7 @@ def serving(instances: Sequence[Instance]) -> Instance | None:
 class Observed:
     """What is so for one plugin: a snapshot, cheap to take.
 
-    `serving` is where requests go: the newest ready instance. `failure` is the engine's last refusal or silence.
+    `serving` is the newest ready instance. `failure` is the engine's last refusal or silence.
     """
 
     plugin: str
@@ -76,10 +76,18 @@ class Observed:
     settled: bool = False  # what serves is what is wanted
     leaving: tuple[Instance, ...] = ()  # told to stop; they finish what they have
     wanted_at: float = 0.0  # since when the target is wanted, epoch seconds
+    spread: bool = False  # requests go to all that are ready, not to the newest alone
 
     @property
     def serving(self) -> Instance | None:
         return serving(self.instances)
+
+    @property
+    def receiving(self) -> tuple[Instance, ...]:
+        """Where requests go."""
+        if self.spread:
+            return tuple(i for i in self.instances if i.exit is None and i.phase is Phase.Ready)
+        return (self.serving,) if self.serving else ()
 
     @property
     def given_up(self) -> bool:

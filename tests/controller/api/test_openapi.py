@@ -24,7 +24,7 @@ BASE = {
 
 
 def route(name, **spec):
-    return Route(name, from_dict(manifest_document(name, **spec)), None)
+    return Route(name, from_dict(manifest_document(name, **spec)))
 
 
 class Sample(Plugin):
@@ -130,7 +130,7 @@ class Counting:
 
     def put(self, instance):
         self.target = self.routes.target(instance, AsgiEndpoint(None, self.probe))
-        self.routes.put(Route("plugin", from_dict(manifest_document("plugin")), self.target))
+        self.routes.put(Route("plugin", from_dict(manifest_document("plugin")), (self.target,)))
 
     async def probe(self, path):
         assert path == "/openapi"

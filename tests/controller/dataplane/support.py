@@ -298,8 +298,11 @@ class Front:
             self._instances += 1
             target = self.routes.target(f"{name}-{self._instances}", endpoint)
             self.targets.append(target)
-        self.routes.put(Route(name, from_dict(document(name, **spec)), target, hold=hold))
+        self.route([target] if target else [], name, hold=hold, **spec)
         return target
+
+    def route(self, targets, name="hello", *, hold=False, **spec):
+        self.routes.put(Route(name, from_dict(document(name, **spec)), tuple(targets), hold=hold))
 
     async def client(self):
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**25))

@@ -55,7 +55,7 @@ async def test_the_time_of_waiting_does_not_count_once_there_is_an_instance(fron
 
 async def test_where_none_is_expected_nobody_waits(front):
     """A plugin that will not be back soon is told at once, with the time it will be."""
-    front.routes.put(Route("hello", from_dict(document()), None, hold=False, retry_after=17.4))
+    front.routes.put(Route("hello", from_dict(document()), hold=False, retry_after=17.4))
     answer = await front.ask(request())
     assert (answer.status, answer["xcore-reason"], answer["retry-after"]) == (503, "PluginNotReady", "17")
 
