@@ -1,0 +1,123 @@
+"""A mirror of one kind of object: listed, then watched. Level-triggered: what changed is told by key, what is so is read here.
+
+Never silent for long: the server is asked to end every watch within WATCH_SECONDS, so a longer silence is a stall, noticed
+after SILENCE_SECONDS, and a new watch goes on from the last version heard. A version that is too old (410) lists anew.
+While the server is away the last that was known stands, and `age` says how old it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+
+from xcore.clock import Clock, SystemClock, sleep
+from xcore.errors import RuntimeUnavailable
+from xcore.runtimes.kubernetes.client import Cluster, Expired, Object, Query, Refusal
+
+WATCH_SECONDS = 50
+SILENCE_SECONDS = 60.0
+LONGEST_PAUSE = 30.0
+_log = logging.getLogger("xcore.kubernetes")
+
+Key = tuple[str, str]  # namespace (empty for what has none) and name
+
+
+def key_of(item: Object) -> Key:
+    meta = item["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+class Reflector:
+    """`changed(key)` is called after every change, and for everything after a list; it must not raise or wait."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        changed: Callable[[Key], None] = lambda _key: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.objects: dict[Key, Object] = {}
+        self.synced = asyncio.Event()
+        self.failure: str = ""  # why it is not up to date
+        self._cluster, self._path, self._query = cluster, path, dict(query or {})
+        self._changed = changed
+        self._clock = clock or SystemClock()
+        self._version = ""
+        self._heard = self._clock.time()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the server was last heard."""
+        return self._clock.time() - self._heard
+
+    async def run(self) -> None:
+        """Mirror for ever."""
+        failures = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+                failures = 0
+                continue
+            except Expired:
+                self._version = ""
+                failures = min(failures, 1)
+            except (RuntimeUnavailable, Refusal) as error:
+                self._tell(error.detail)
+                self._version = "" if isinstance(error, Refusal) else self._version
+            failures += 1
+            pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(failures, 10))
+            await sleep(self._clock, pause * random.uniform(0.5, 1.0))  # noqa: S311  spread, no secret
+
+    async def _list(self) -> None:
+        items, version = await self._cluster.list(self._path, self._query)
+        found = {key_of(item): _trimmed(item) for item in items}
+        touched = {*found, *self.objects}
+        self.objects, self._version = found, version
+        self._hear()
+        self.synced.set()
+        for key in touched:
+            self._changed(key)
+
+    async def _watch(self) -> None:
+        asked: Query = {
+            **self._query,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": WATCH_SECONDS,
+        }
+        async for event in self._cluster.watch(self._path, asked, silence=SILENCE_SECONDS):
+            self._hear()
+            self._take(event["type"], event["object"])
+        self._hear()
+
+    def _take(self, kind: str, item: Object) -> None:
+        self._version = item["metadata"]["resourceVersion"]
+        if kind == "BOOKMARK":
+            return
+        key = key_of(item)
+        if kind == "DELETED":
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = _trimmed(item)
+        self._changed(key)
+
+    def _hear(self) -> None:
+        self._heard, self.failure = self._clock.time(), ""
+
+    def _tell(self, detail: str) -> None:
+        if not self.failure:
+            _log.warning("%s: %s", self._path, detail)
+        self.failure = detail
+
+
+def _trimmed(item: Object) -> Object:
+    """Without what nobody here reads: it is half of an object's size."""
+    item["metadata"].pop("managedFields", None)
+    return item
