@@ -17,7 +17,9 @@ problem and on the command line. What HTTP status a reason gets is not known her
     ├── NotAllowedTrusted           trusted is the operator's decision
     ├── WorkloadRejected            the engine refused this workload; asking again may not help
     │   ├── ImagePull               its image is not there
-    │   └── SecretNotFound          a secret it names is not there
+    │   ├── NetworkPolicyFailed     its network cannot be closed, so nothing is started
+    │   ├── SecretNotFound          a secret it names is not there
+    │   └── Unschedulable           no node of the cluster has room for it
     ├── IndexUnavailable            packages cannot be fetched now
     ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
     ├── StorageFull                 no room; nothing half-written
@@ -136,6 +138,14 @@ class ImagePull(WorkloadRejected):
 class SecretNotFound(WorkloadRejected):
     reason = "SecretNotFound"
     condition = "ResolvedRefs"
+
+
+class NetworkPolicyFailed(WorkloadRejected):
+    reason = "NetworkPolicyFailed"
+
+
+class Unschedulable(WorkloadRejected):
+    reason = "Unschedulable"
 
 
 class IndexUnavailable(XcoreError):

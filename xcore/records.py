@@ -5,7 +5,7 @@ A document of another version is read as far as it is understood: what is missin
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Records:
             suspended=document.get("suspended", False),
             generation=document.get("generation", 0),
             served=self._workload(document.get("served")),
-            restarts=_restarts(document.get("restarts", {})),
+            restarts=restarts_of(document.get("restarts", {})),
         )
 
     def write(self, name: str, record: Record) -> None:
@@ -55,7 +55,7 @@ class Records:
             "suspended": record.suspended,
             "generation": record.generation,
             "served": _served(record.served),
-            "restarts": _history(record.restarts),
+            "restarts": history_document(record.restarts),
         }
         self._store.write(KIND, name, document)
         if record.folder and self._folders.get(record.folder) != name:
@@ -111,7 +111,8 @@ def _served(workload: Workload | None) -> dict[str, Any] | None:
     }
 
 
-def _history(history: Restarts) -> dict[str, Any]:
+def history_document(history: Restarts) -> dict[str, Any]:
+    """Write restarts down as JSON data; `restarts_of` reads it back."""
     last = history.last
     return {
         "count": history.count,
@@ -123,7 +124,8 @@ def _history(history: Restarts) -> dict[str, Any]:
     }
 
 
-def _restarts(document: dict[str, Any]) -> Restarts:
+def restarts_of(document: Mapping[str, Any]) -> Restarts:
+    """Read what `history_document` wrote; what is missing has its default."""
     return Restarts(
         count=document.get("count", 0),
         recent=tuple(document.get("recent", ())),

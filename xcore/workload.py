@@ -44,6 +44,14 @@ class Phase(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The resource in a cluster that declares a plugin: it owns what is made for it."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """One plugin as it is to run: the accepted manifest with the snapshot of its code, or with the id of its image.
 
@@ -56,6 +64,7 @@ class Workload:
     code: Path | None
     site: Path | None = None
     image: str = ""
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from xcore.endpoint import SOCKET_NAME
 from xcore.errors import InvalidSpec
 from xcore.manifest import Manifest
 from xcore.runtimes.dockerbuild import build_image
-from xcore.runtimes.envelope import CODE_DIR, SITE_DIR, SOCKET_DIR
+from xcore.runtimes.told import CODE_DIR, SITE_DIR, SOCKET_DIR
 
 SOCKET = f"{SOCKET_DIR}/{SOCKET_NAME}"
 

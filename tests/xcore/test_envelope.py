@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 
 from tests.support import manifest
 from xcore.manifest import not_yet
-from xcore.runtimes.envelope import Identity, container_name, create_body, plugin_spec
+from xcore.runtimes.envelope import Identity, container_name, create_body
+from xcore.runtimes.told import plugin_spec
 from xcore.workload import Workload
 
 GOLDEN = json.loads(Path(__file__).with_name("envelope.json").read_text())

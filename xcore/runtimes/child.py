@@ -23,9 +23,9 @@ from xcore.endpoint import SOCKET_NAME, UnixEndpoint
 from xcore.errors import WorkloadRejected
 from xcore.runtimes import procfs
 from xcore.runtimes.cgroup import Cgroup
-from xcore.runtimes.envelope import plugin_spec
 from xcore.runtimes.logring import LogRing
 from xcore.runtimes.reach import ROOT
+from xcore.runtimes.told import plugin_spec
 from xcore.workload import Exit, ExitReason, Instance, Workload
 
 PATH = "/usr/local/bin:/usr/bin:/bin"

@@ -35,6 +35,7 @@ from xcore.runtimes.envelope import Identity
 from xcore.runtimes.handed import Handed, ReadSecrets, no_secrets
 from xcore.runtimes.netns import Namespaces
 from xcore.runtimes.threaded import follow
+from xcore.runtimes.told import SECRETS_DIR, SOCKET_DIR
 from xcore.runtimes.uids import UIDS, UIDS_REMAPPED, pick
 from xcore.workload import Instance, LogLine, Workload
 
@@ -249,9 +250,9 @@ class DockerEngine:
                 raise
             return
         for mount in mounts:
-            if self._sockets is not None and mount["Destination"] == envelope.SOCKET_DIR:
+            if self._sockets is not None and mount["Destination"] == SOCKET_DIR:
                 shutil.rmtree(mount["Source"], ignore_errors=True)
-            if mount["Destination"] == envelope.SECRETS_DIR:
+            if mount["Destination"] == SECRETS_DIR:
                 self._handed.take_back(Path(mount["Source"]).name)
 
     def _sweep_volumes(self) -> None:

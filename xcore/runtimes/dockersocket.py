@@ -10,6 +10,7 @@ from typing import Any
 from xcore.endpoint import SOCKET_NAME, Endpoint, TcpEndpoint, UnixEndpoint
 from xcore.runtimes import envelope, procfs
 from xcore.runtimes.netns import Namespace, Namespaces
+from xcore.runtimes.told import SOCKET_DIR
 
 
 def endpoint_of(found: dict[str, Any], visits: Namespaces) -> Endpoint | None:
@@ -18,7 +19,7 @@ def endpoint_of(found: dict[str, Any], visits: Namespaces) -> Endpoint | None:
     listens = found["Config"]["Labels"].get(envelope.LISTENS, SOCKET_NAME)
     if listens.isdigit():
         return TcpEndpoint(Namespace(container, pid, visits), int(listens))
-    source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == envelope.SOCKET_DIR), None)
+    source = next((m["Source"] for m in found["Mounts"] if m["Destination"] == SOCKET_DIR), None)
     if source is None:
         return None
     belongs = functools.partial(procfs.in_cgroup, name=container)
@@ -42,7 +43,7 @@ def _open_inside(container: str, pid: int) -> int:
     if not procfs.in_cgroup(pid, container):
         raise FileNotFoundError(2, "the sandbox has ended")
     directory = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for part in envelope.SOCKET_DIR.strip("/").split("/"):
+    for part in SOCKET_DIR.strip("/").split("/"):
         try:
             below = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         finally:

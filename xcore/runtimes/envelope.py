@@ -6,20 +6,25 @@ docs/isolation.md. Linux capabilities(7), seccomp(2), CIS Docker Benchmark secti
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xcore.endpoint import SOCKET_NAME
+from xcore.runtimes.told import (
+    CODE_DIR,
+    SECRETS_DIR,
+    SITE_DIR,
+    SOCKET,
+    SOCKET_DIR,
+    environment,
+    is_image,
+)
 from xcore.workload import Workload
 
-SOCKET_DIR = "/run/plugin"
-SECRETS_DIR = "/run/secrets"
-CODE_DIR = "/plugin"
-SITE_DIR = "/site"
 COMMAND = ["python3", "-m", "sandbox_image.runner"]
 SCHEMA = "1"
+
+_LISTEN = {"PLUGIN_SOCKET": SOCKET}
 
 OWNER = "dev.xcore.owner"
 PLUGIN = "dev.xcore.plugin"
@@ -59,7 +64,7 @@ def create_body(workload: Workload, identity: Identity) -> dict[str, Any]:
         "User": f"{identity.uid}:{identity.gid}",
         "Hostname": f"plugin-{identity.short_id}",
         **_command(workload),
-        "Env": _environment(workload),
+        "Env": [f"{name}={value}" for name, value in environment(workload, listen=_LISTEN).items()],
         "Labels": _labels(workload, identity),
         "Healthcheck": {"Test": ["NONE"]},  # probed through the socket, never by exec
         "StopSignal": "SIGTERM",
@@ -75,10 +80,6 @@ def _command(workload: Workload) -> dict[str, Any]:
     if is_image(workload):
         return {}
     return {"Entrypoint": COMMAND, "Cmd": [], "WorkingDir": "/"}
-
-
-def is_image(workload: Workload) -> bool:
-    return workload.manifest.spec.source.image is not None
 
 
 def _host_config(workload: Workload, identity: Identity) -> dict[str, Any]:
@@ -155,45 +156,6 @@ def _read_only_mounts(workload: Workload, identity: Identity) -> list[dict[str, 
 def _bind(source: Path | str, target: str) -> dict[str, Any]:
     options = {"Propagation": "rprivate", "NonRecursive": True}
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True, "BindOptions": options}
-
-
-def plugin_spec(workload: Workload) -> str:
-    """What the runner is told, as JSON; nothing in it may change without a new revision."""
-    spec = workload.manifest.spec
-    told = {
-        "name": workload.name,
-        "version": spec.version,
-        "entrypoint": spec.entrypoint,
-        "config": spec.config,
-    }
-    return json.dumps(told, separators=(",", ":"))
-
-
-def _environment(workload: Workload) -> list[str]:
-    declared = {item.name: item.value for item in workload.manifest.spec.env}
-    usual, fixed = _told_image(workload) if is_image(workload) else _told_runner()
-    told = {"HOME": "/tmp", **fixed, "PLUGIN_SPEC": plugin_spec(workload)}  # noqa: S108
-    if workload.site is not None:
-        told["PLUGIN_SITE"] = SITE_DIR
-    return [f"{name}={value}" for name, value in {**usual, **declared, **told}.items()]
-
-
-def _told_runner() -> tuple[dict[str, str], dict[str, str]]:
-    """Give what a manifest may set otherwise, and what it may not."""
-    return {"OMP_NUM_THREADS": "1"}, {
-        "LANG": "C.UTF-8",
-        "PLUGIN_PATH": CODE_DIR,
-        "PLUGIN_SECRETS": SECRETS_DIR,
-        "PLUGIN_SOCKET": f"{SOCKET_DIR}/{SOCKET_NAME}",
-    }
-
-
-def _told_image(workload: Workload) -> tuple[dict[str, str], dict[str, str]]:
-    """The same for an image: many listen where PORT says."""
-    source = workload.manifest.spec.source
-    if source.socket:
-        return {}, {"PLUGIN_SOCKET": source.socket}
-    return {"PORT": str(source.tcp_port)}, {}
 
 
 def _labels(workload: Workload, identity: Identity) -> dict[str, str]:

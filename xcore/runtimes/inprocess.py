@@ -19,12 +19,12 @@ from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest
 from xcore.packing.target import here
 from xcore.plugin.host import Host, Spec, make_context, resolve
-from xcore.runtimes.envelope import plugin_spec
 from xcore.runtimes.guest import SPEAKER, Guest
 from xcore.runtimes.guesttasks import GuestTasks
 from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.private import PrivatePackage
+from xcore.runtimes.told import plugin_spec
 from xcore.workload import Instance, LogLine, Workload
 
 CLOSING_GRACE = 5.0

@@ -1,4 +1,4 @@
-"""A mirror of one kind of object: listed, then watched. Level-triggered: what changed is told by key, what is so is read here.
+"""A mirror of one kind of object: listed, then watched. Level-triggered: a change is a hint, what is so is read here.
 
 Never silent for long: the server is asked to end every watch within WATCH_SECONDS, so a longer silence is a stall, noticed
 after SILENCE_SECONDS, and a new watch goes on from the last version heard. A version that is too old (410) lists anew.
@@ -30,7 +30,10 @@ def key_of(item: Object) -> Key:
 
 
 class Reflector:
-    """`changed(key)` is called after every change, and for everything after a list; it must not raise or wait."""
+    """`changed(item)` is called after every change, also with what was deleted, and for everything after a list.
+
+    It must not raise or wait.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Reflector:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        changed: Callable[[Key], None] = lambda _key: None,
+        changed: Callable[[Object], None] = lambda _item: None,
         clock: Clock | None = None,
     ) -> None:
         self.objects: dict[Key, Object] = {}
@@ -78,12 +81,12 @@ class Reflector:
     async def _list(self) -> None:
         items, version = await self._cluster.list(self._path, self._query)
         found = {key_of(item): _trimmed(item) for item in items}
-        touched = {*found, *self.objects}
+        touched = {**self.objects, **found}
         self.objects, self._version = found, version
         self._hear()
         self.synced.set()
-        for key in touched:
-            self._changed(key)
+        for item in touched.values():
+            self._changed(item)
 
     async def _watch(self) -> None:
         asked: Query = {
@@ -106,7 +109,7 @@ class Reflector:
             self.objects.pop(key, None)
         else:
             self.objects[key] = _trimmed(item)
-        self._changed(key)
+        self._changed(item)
 
     def _hear(self) -> None:
         self._heard, self.failure = self._clock.time(), ""

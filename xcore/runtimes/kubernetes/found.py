@@ -1,0 +1,176 @@
+"""What a cluster tells of one plugin: its Deployment and its pods, read as instances, ends and failures. Pure.
+
+Field names are those of core/v1 and apps/v1. A pod is an instance; each end of its container is an `Exit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from xcore.endpoint import AddressEndpoint
+from xcore.errors import ImagePull, SecretNotFound, Unschedulable, WorkloadRejected
+from xcore.runtimes.kubernetes.client import Object
+from xcore.runtimes.kubernetes.objects import PLUGIN, RESTARTED, REVISION
+from xcore.runtimes.kubernetes.pod import CONTAINER
+from xcore.workload import Exit, ExitReason, Instance, Phase
+
+_PULLS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_LAST_SIGNAL = 64
+_SIGNALLED = 128
+
+
+def instance_of(pod: Object) -> Instance:
+    """Read a pod that lives or ends."""
+    meta, status = pod["metadata"], pod.get("status", {})
+    return Instance(
+        id=meta["name"],
+        plugin=meta["labels"][PLUGIN],
+        revision=meta.get("annotations", {}).get(REVISION, ""),
+        generation=0,
+        started_at=_seconds(status.get("startTime") or meta["creationTimestamp"]),
+        endpoint=_endpoint(pod),
+        phase=_phase(pod),
+        message=_said(status),
+    )
+
+
+def leaves(pod: Object) -> bool:
+    """Tell whether it was told to end, or has ended for good."""
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in {
+        "Failed",
+        "Succeeded",
+    }
+
+
+def ends(pod: Object) -> Iterator[tuple[int, Exit]]:
+    """Give the last end of its container that the cluster still tells, with its number; evictions count as ends."""
+    status = pod.get("status", {})
+    if status.get("phase") == "Failed" and status.get("reason"):
+        at = _seconds(pod["metadata"]["creationTimestamp"])
+        yield 1, Exit(ExitReason.Evicted, None, at, status.get("message", ""), served=True)
+        return
+    container = _container(pod)
+    ended = container.get("lastState", {}).get("terminated")
+    if ended is not None:
+        yield container.get("restartCount", 1), _exit(ended, served=_was_ready(pod))
+
+
+def failure_of(deployment: Object | None, pods: Sequence[Object]) -> WorkloadRejected | None:
+    """Tell why the cluster cannot run it: what the API server refused, no room, no image, no secret."""
+    for condition in _conditions(deployment or {}):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return WorkloadRejected(condition.get("message", "the cluster refused a pod"))
+    for pod in pods:
+        if leaves(pod):
+            continue
+        if (error := _stuck(pod)) is not None:
+            return error
+    return None
+
+
+def complete(deployment: Object | None) -> bool:
+    """Tell whether the Deployment's newest template runs in all its replicas, and nothing else does."""
+    if deployment is None:
+        return False
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    told = [status.get(name, 0) for name in ("updatedReplicas", "readyReplicas", "replicas")]
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"]["generation"] and told == [wanted] * 3
+    )
+
+
+def late(deployment: Object | None) -> bool:
+    """Tell whether the newest template did not become ready in time."""
+    return any(
+        condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
+        for condition in _conditions(deployment or {})
+    )
+
+
+def revision_of(deployment: Object) -> str:
+    """Give the revision its newest template is of."""
+    return str(_marks(deployment).get(REVISION, ""))
+
+
+def restarted_of(deployment: Object) -> str:
+    """Give when a restart was last asked for, as far as it was carried out."""
+    return str(_marks(deployment).get(RESTARTED, ""))
+
+
+def _marks(deployment: Object) -> dict[str, Any]:
+    return dict(deployment["spec"]["template"]["metadata"].get("annotations", {}))
+
+
+def _endpoint(pod: Object) -> AddressEndpoint | None:
+    address = pod.get("status", {}).get("podIP")
+    if not address:
+        return None
+    container = next(c for c in pod["spec"]["containers"] if c["name"] == CONTAINER)
+    return AddressEndpoint(address, container["ports"][0]["containerPort"])
+
+
+def _phase(pod: Object) -> Phase:
+    if leaves(pod):
+        return Phase.Ending
+    if any(c["type"] == "Ready" and c["status"] == "True" for c in _conditions(pod)):
+        return Phase.Ready
+    container = _container(pod)
+    return (
+        Phase.Unready
+        if container.get("started") and "running" in container.get("state", {})
+        else Phase.Starting
+    )
+
+
+def _was_ready(pod: Object) -> bool:
+    """Kubernetes keeps no note of it: one that is not in its first moments is taken to have been."""
+    return bool(_container(pod).get("started")) or any(
+        c["type"] == "Ready" and c.get("lastTransitionTime", "") > pod["metadata"]["creationTimestamp"]
+        for c in _conditions(pod)
+    )
+
+
+def _stuck(pod: Object) -> WorkloadRejected | None:
+    for condition in _conditions(pod):
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return Unschedulable(condition.get("message", "no node has room for it"))
+    waiting = _container(pod).get("state", {}).get("waiting", {})
+    reason, said = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in _PULLS:
+        return ImagePull(said or reason)
+    if reason == "CreateContainerConfigError":
+        return SecretNotFound(said or reason)
+    return None
+
+
+def _exit(ended: dict[str, Any], *, served: bool) -> Exit:
+    code, at = ended.get("exitCode"), _seconds(ended.get("finishedAt"))
+    return Exit(_reason(ended, code), code, at, (ended.get("message") or "").strip(), served)
+
+
+def _reason(ended: dict[str, Any], code: int | None) -> ExitReason:
+    if ended.get("reason") == "OOMKilled":
+        return ExitReason.OutOfMemory
+    if code == 0:
+        return ExitReason.Completed
+    signalled = code is not None and _SIGNALLED < code <= _SIGNALLED + _LAST_SIGNAL
+    return ExitReason.Signal if signalled or ended.get("signal") else ExitReason.Error
+
+
+def _said(status: dict[str, Any]) -> str:
+    return str(status.get("message", ""))
+
+
+def _container(pod: Object) -> dict[str, Any]:
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    return next((dict(status) for status in statuses if status["name"] == CONTAINER), {})
+
+
+def _conditions(item: Object) -> list[dict[str, Any]]:
+    return list(item.get("status", {}).get("conditions", ()))
+
+
+def _seconds(told: str | None) -> float:
+    return datetime.fromisoformat(told).timestamp() if told else 0.0

@@ -1,0 +1,95 @@
+"""What the cluster holds of ours, mirrored: pods, Deployments and network policies in the namespaces of plugins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from xcore.clock import Clock
+from xcore.errors import RuntimeUnavailable
+from xcore.runtimes.kubernetes.client import Cluster, Object
+from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, PLUGIN, collection, name_of
+from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, Reflector
+
+SYNC_SECONDS = 20.0
+STALE_SECONDS = SILENCE_SECONDS + 10.0
+SELECTOR = f"{MANAGED_BY}={OURS}"
+_KINDS = ("Pod", "Deployment", "NetworkPolicy")
+
+
+class Mirrors:
+    """`changed(plugin)` is called for every change to anything of it."""
+
+    def __init__(
+        self, cluster: Cluster, namespaces: Sequence[str], changed: Callable[[str], None], clock: Clock
+    ) -> None:
+        def told(item: Object) -> None:
+            plugin = item["metadata"].get("labels", {}).get(PLUGIN)
+            if plugin:
+                changed(plugin)
+
+        self._reflectors = {
+            (kind, namespace): Reflector(
+                cluster,
+                collection(kind, namespace),
+                query={"labelSelector": SELECTOR},
+                changed=told,
+                clock=clock,
+            )
+            for namespace in namespaces
+            for kind in _KINDS
+        }
+
+    def start(self) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(reflector.run()) for reflector in self._reflectors.values()]
+
+    async def wait_synced(self) -> None:
+        """Return when all has been listed once, or after SYNC_SECONDS."""
+        waiting = [asyncio.create_task(r.synced.wait()) for r in self._reflectors.values()]
+        _, late = await asyncio.wait(waiting, timeout=SYNC_SECONDS)
+        for task in late:
+            task.cancel()
+
+    @property
+    def synced(self) -> bool:
+        return all(reflector.synced.is_set() for reflector in self._reflectors.values())
+
+    @property
+    def failure(self) -> RuntimeUnavailable | None:
+        """Why what is mirrored may be old: never heard, or not for long."""
+        for reflector in self._reflectors.values():
+            if reflector.age > STALE_SECONDS or not reflector.synced.is_set():
+                since = f"not heard for {reflector.age:.0f} s"
+                return RuntimeUnavailable(reflector.failure or f"the API server was {since}")
+        return None
+
+    def found(self, namespace: str, plugin: str) -> tuple[Object | None, list[Object]]:
+        """Give the Deployment of a plugin and its pods."""
+        deployments = self._reflectors.get(("Deployment", namespace))
+        if deployments is None:
+            return None, []
+        pods = [item for item in self._of("Pod", namespace) if item["metadata"]["labels"][PLUGIN] == plugin]
+        return deployments.objects.get((namespace, name_of(plugin))), pods
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Give one object as it was last seen; raises KeyError for a kind that is not mirrored."""
+        return self._reflectors[kind, namespace].objects.get((namespace, name))
+
+    def everything(self, plugin: str) -> Iterator[tuple[str, Object]]:
+        """Give all that is known of a plugin, wherever it is: (kind, object)."""
+        for kind, namespace in self._reflectors:
+            for item in self._of(kind, namespace):
+                if item["metadata"]["labels"].get(PLUGIN) == plugin:
+                    yield kind, item
+
+    def plugins(self) -> set[str]:
+        """Give every plugin that something is there of."""
+        found = {
+            item["metadata"]["labels"].get(PLUGIN, "")
+            for kind, ns in self._reflectors
+            for item in self._of(kind, ns)
+        }
+        return found - {""}
+
+    def _of(self, kind: str, namespace: str) -> list[Object]:
+        return list(self._reflectors[kind, namespace].objects.values())

@@ -1,0 +1,195 @@
+"""What is made in a cluster for one plugin, in the order it is made: policy, code, Deployment, budget. Pure.
+
+Every object carries our labels and is owned by the Plugin resource, so that deleting the resource deletes them all.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xcore.errors import InvalidBundle
+from xcore.runtimes.kubernetes.client import Object
+from xcore.runtimes.kubernetes.pod import pod_spec, port_of
+from xcore.spec import UpdateStrategy
+from xcore.workload import Workload
+
+MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "xcore"
+PLUGIN = "xcore.dev/plugin"
+REVISION = "xcore.dev/revision"
+RESTARTED = "xcore.dev/restarted"
+# The bound Kubernetes has for a ConfigMap, with room for names.
+MAX_CODE = 1000 * 1024
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every plugin of one controller shares. `controller`: the labels of its pods, in `namespace`; empty outside a cluster."""
+
+    image: str
+    default_namespace: str
+    namespace: str = ""
+    controller: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How many instances of what."""
+
+    workload: Workload
+    replicas: int
+
+
+def name_of(plugin: str) -> str:
+    return f"xcore-{plugin}"
+
+
+def namespace_of(workload: Workload, surroundings: Surroundings) -> str:
+    return workload.origin.namespace if workload.origin else surroundings.default_namespace
+
+
+def collection(kind: str, namespace: str) -> str:
+    """Give the path of all objects of a kind in a namespace."""
+    return _COLLECTIONS[kind].format(namespace)
+
+
+def path_of(item: Object) -> str:
+    """Give the path of one object."""
+    return f"{collection(item['kind'], item['metadata']['namespace'])}/{item['metadata']['name']}"
+
+
+_COLLECTIONS = {
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "Event": "/api/v1/namespaces/{}/events",
+    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "Plugin": "/apis/xcore.dev/v1alpha1/namespaces/{}/plugins",
+}
+
+
+def wanted(wish: Wish, surroundings: Surroundings) -> list[Object]:
+    """Give all objects in the order they are to be made; raises InvalidBundle for code that does not fit."""
+    workload = wish.workload
+    meta = _meta(workload, surroundings)
+    found: list[Object] = [network_policy(workload, surroundings, meta)]
+    code: str | None = None
+    places: dict[str, str] = {}
+    if workload.code is not None:
+        code_map, places = _code(workload.code, meta)
+        code = code_map["metadata"]["name"]
+        found.append(code_map)
+    image = workload.image or surroundings.image
+    template = pod_spec(workload, image=image, code=code, places=places)
+    found.append(_deployment(wish, template, meta))
+    if wish.replicas > 1:
+        found.append(_disruption_budget(workload, meta))
+    return found
+
+
+def network_policy(workload: Workload, surroundings: Surroundings, meta: Object) -> Object:
+    """Nothing goes out, and only the controller comes in: to the one port."""
+    came_from: list[Object] = []
+    if surroundings.namespace:
+        peer = {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": surroundings.namespace}},
+            "podSelector": {"matchLabels": surroundings.controller},
+        }
+        came_from.append({"from": [peer], "ports": [{"port": port_of(workload), "protocol": "TCP"}]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": meta,
+        "spec": {
+            "podSelector": {"matchLabels": _selector(workload)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": came_from,
+            "egress": [],
+        },
+    }
+
+
+def _meta(workload: Workload, surroundings: Surroundings, suffix: str = "") -> Object:
+    meta: Object = {
+        "name": name_of(workload.name) + suffix,
+        "namespace": namespace_of(workload, surroundings),
+        "labels": _selector(workload),
+    }
+    if workload.origin is not None:
+        owner = {
+            "apiVersion": workload.manifest.api_version,
+            "kind": workload.manifest.kind,
+            "name": workload.name,
+            "uid": workload.origin.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+        meta["ownerReferences"] = [owner]
+    return meta
+
+
+def _selector(workload: Workload) -> dict[str, str]:
+    return {MANAGED_BY: OURS, PLUGIN: workload.name}
+
+
+def _code(directory: Path, meta: Object) -> tuple[Object, dict[str, str]]:
+    """Give an immutable ConfigMap named by the code's digest, and where each of its keys belongs."""
+    paths = sorted(
+        (Path(folder) / name).relative_to(directory).as_posix()
+        for folder, _, names in os.walk(directory)
+        for name in names
+    )
+    files = {f"f{number}": (path, (directory / path).read_bytes()) for number, path in enumerate(paths)}
+    if sum(len(content) for _, content in files.values()) > MAX_CODE:
+        raise InvalidBundle(f"code over {MAX_CODE // 1024} KiB does not fit a ConfigMap: xcore pack --image")
+    encoded = {key: base64.b64encode(content).decode() for key, (_, content) in files.items()}
+    code_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**meta, "name": f"{meta['name']}-{directory.name[:_SHORT]}"},
+        "immutable": True,
+        "binaryData": encoded,
+    }
+    return code_map, {key: path for key, (path, _) in files.items()}
+
+
+def _deployment(wish: Wish, template: Object, meta: Object) -> Object:
+    workload = wish.workload
+    spec = workload.manifest.spec
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    marks = {REVISION: workload.revision}
+    if restarted := workload.manifest.metadata.annotations.get(RESTARTED):
+        marks[RESTARTED] = restarted
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**meta, "annotations": {REVISION: workload.revision}},
+        "spec": {
+            "replicas": wish.replicas,
+            "revisionHistoryLimit": 2,
+            "progressDeadlineSeconds": max(2, round(spec.update.progress_deadline_seconds)),
+            "strategy": rolling if spec.update.strategy is UpdateStrategy.ROLLING else {"type": "Recreate"},
+            "selector": {"matchLabels": _selector(workload)},
+            "template": {
+                "metadata": {
+                    "labels": {**_selector(workload), REVISION: workload.revision[:_SHORT]},
+                    "annotations": marks,
+                },
+                "spec": template,
+            },
+        },
+    }
+
+
+def _disruption_budget(workload: Workload, meta: Object) -> Object:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": meta,
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selector(workload)}},
+    }

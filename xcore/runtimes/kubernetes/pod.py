@@ -1,0 +1,161 @@
+"""The hardened pod of a sandbox: a workload in, a pod template out. Pure.
+
+Nothing in a manifest can widen it: it passes Pod Security "restricted" by the API server's own admission. Field names are
+those of the Kubernetes API (core/v1); every value has its reason in docs/isolation.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+from xcore.runtimes.told import CODE_DIR, SECRETS_DIR, environment, is_image
+from xcore.spec import ProbeSpec
+from xcore.workload import Workload
+
+PORT = 8080
+CONTAINER = "plugin"
+# No sandbox shares its uid with another: per-uid limits of the kernel would be shared, too.
+FIRST_UID, UIDS = 100_000, 1 << 30
+# Requests still come for a moment after an instance was told to end: routes are read by others.
+LINGER_SECONDS = 3
+LOST_NODE_SECONDS = 30
+SCRATCH = "64Mi"
+_NAME = "xcore.dev/plugin"
+
+
+def pod_spec(workload: Workload, *, image: str, code: str | None, places: dict[str, str]) -> dict[str, Any]:
+    """Give the spec of the pod. `code`: the ConfigMap that holds it; `places`: its keys, and where each file lies."""
+    spec, uid = workload.manifest.spec, uid_of(workload)
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        # No resolver: the field may not be empty.
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["127.0.0.1"]},
+        "hostname": "plugin",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": uid,
+            "runAsGroup": uid,
+            "fsGroup": uid,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": math.ceil(spec.termination_grace_period_seconds) + LINGER_SECONDS,
+        "tolerations": [_lost(condition) for condition in ("not-ready", "unreachable")],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {_NAME: workload.name}},
+            }
+        ],
+        "volumes": _volumes(workload, code, places),
+        "containers": [_container(workload, image, code)],
+        **({"runtimeClassName": spec.runtime_class} if spec.runtime_class else {}),
+    }
+
+
+def uid_of(workload: Workload) -> int:
+    """Give a uid of its own to each namespace and name: the same everywhere, without asking anybody."""
+    namespace = workload.origin.namespace if workload.origin else ""
+    digest = hashlib.sha256(f"{namespace}/{workload.name}".encode()).digest()
+    return FIRST_UID + int.from_bytes(digest[:8]) % UIDS
+
+
+def port_of(workload: Workload) -> int:
+    return workload.manifest.spec.source.tcp_port or PORT
+
+
+def _lost(condition: str) -> dict[str, Any]:
+    return {
+        "key": f"node.kubernetes.io/{condition}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": LOST_NODE_SECONDS,
+    }
+
+
+def _container(workload: Workload, image: str, code: str | None) -> dict[str, Any]:
+    spec = workload.manifest.spec
+    limits = {
+        "cpu": f"{round(spec.resources.cpu_cores * 1000)}m",
+        "memory": str(spec.resources.memory_bytes),
+        "ephemeral-storage": SCRATCH,
+    }
+    told = environment(workload, listen={"PORT": str(PORT)})
+    return {
+        "name": CONTAINER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": name, "value": value} for name, value in told.items()],
+        "ports": [{"name": "http", "containerPort": port_of(workload), "protocol": "TCP"}],
+        "resources": {"limits": limits, "requests": limits},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(workload, code),
+        "lifecycle": {"preStop": {"sleep": {"seconds": LINGER_SECONDS}}},
+        **_probes(workload),
+    }
+
+
+def _mounts(workload: Workload, code: str | None) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    if code is not None:
+        mounts.append({"name": "code", "mountPath": CODE_DIR, "readOnly": True})
+    for number, name in enumerate(_secrets(workload)):
+        mounts.append({"name": f"secret-{number}", "mountPath": f"{SECRETS_DIR}/{name}", "readOnly": True})
+    return mounts
+
+
+def _volumes(workload: Workload, code: str | None, places: dict[str, str]) -> list[dict[str, Any]]:
+    size = str(workload.manifest.spec.resources.tmp_bytes)
+    volumes: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": size}},  # counts as memory
+    ]
+    if code is not None:
+        items = [{"key": key, "path": path} for key, path in places.items()]
+        volumes.append({"name": "code", "configMap": {"name": code, "items": items, "defaultMode": 0o444}})
+    for number, (name, keys) in enumerate(_secrets(workload).items()):
+        chosen = {"items": [{"key": key, "path": key} for key in keys]} if keys else {}
+        secret = {"secretName": name, "defaultMode": 0o440, **chosen}
+        volumes.append({"name": f"secret-{number}", "secret": secret})
+    return volumes
+
+
+def _secrets(workload: Workload) -> dict[str, list[str]]:
+    """Give each secret with the keys wanted from it; none named means all. The controller never reads them."""
+    found: dict[str, list[str]] = {}
+    everything = {ref.name for ref in workload.manifest.spec.secrets if ref.key is None}
+    for ref in workload.manifest.spec.secrets:
+        keys = found.setdefault(ref.name, [])
+        if ref.key is not None and ref.name not in everything and ref.key not in keys:
+            keys.append(ref.key)
+    return found
+
+
+def _probes(workload: Workload) -> dict[str, Any]:
+    probes = workload.manifest.spec.probes
+    kinds = {"startup": probes.startup, "readiness": probes.readiness, "liveness": probes.liveness}
+    return {f"{kind}Probe": _probe(workload, probe) for kind, probe in kinds.items()}
+
+
+def _probe(workload: Workload, probe: ProbeSpec) -> dict[str, Any]:
+    """Ask by HTTP; of an image without a path of its own, by a connection."""
+    asked: dict[str, Any] = {"httpGet": {"path": probe.path, "port": "http"}}
+    if is_image(workload) and "path" not in probe.model_fields_set:
+        asked = {"tcpSocket": {"port": "http"}}
+    return {
+        **asked,
+        "periodSeconds": math.ceil(probe.period_seconds),  # Kubernetes counts whole seconds
+        "timeoutSeconds": math.ceil(probe.timeout_seconds),
+        "failureThreshold": probe.failure_threshold,
+        "successThreshold": 1,
+    }

@@ -1,0 +1,278 @@
+"""A Runtime over a cluster: Kubernetes starts, restarts, moves and rolls; this says what it wants and tells what is so.
+
+Level-triggered: a plugin's key comes up when its wish, its Deployment, its policy or one of its pods changed, and one look brings
+the cluster in line. Only the replica that `leads` writes; every other tells the same from its own mirrors, so that
+routes never depend on who leads. What must be remembered stands on the Deployment (see `state`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from xcore.clock import Clock, SystemClock, rfc3339
+from xcore.errors import Conflict, Problem, XcoreError
+from xcore.manifest import Manifest
+from xcore.restart import Restarts, forgiven
+from xcore.runtimes.hints import Hints
+from xcore.runtimes.kubernetes import logs, objects
+from xcore.runtimes.kubernetes.client import Cluster, Object
+from xcore.runtimes.kubernetes.found import (
+    complete,
+    failure_of,
+    instance_of,
+    late,
+    leaves,
+    restarted_of,
+    revision_of,
+)
+from xcore.runtimes.kubernetes.limits import problems
+from xcore.runtimes.kubernetes.mirrors import Mirrors
+from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
+from xcore.runtimes.kubernetes.queue import KeyQueue
+from xcore.runtimes.kubernetes.state import State, counted, read
+from xcore.runtimes.kubernetes.writer import Writer
+from xcore.runtimes.seams import Drain, Exited, Observed
+from xcore.spec import OnFailure
+from xcore.workload import LogLine, Workload
+
+NAME = "kubernetes"
+LOOK_AGAIN = 30.0  # while something is on its way, and events might have been missed
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """One plugin that is wanted; `failure`: why it could not be brought in line."""
+
+    workload: Workload
+    suspended: bool
+    wanted_at: float
+    failure: XcoreError | None = None
+
+
+class KubernetesRuntime:
+    """See `Runtime`. `leads` tells whether this replica may write now."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        surroundings: Surroundings,
+        *,
+        namespaces: Sequence[str],
+        leads: Callable[[], bool] = lambda: True,
+        clock: Clock | None = None,
+    ) -> None:
+        self._cluster, self._surroundings, self._leads = cluster, surroundings, leads
+        self._clock = clock or SystemClock()
+        self._mirrors = Mirrors(cluster, namespaces, self._seen, self._clock)
+        self._writer = Writer(cluster, self._mirrors)
+        self._queue = KeyQueue(self._look)
+        self._hints = Hints()
+        self._kept: dict[str, _Kept] = {}
+        self._gone: dict[str, asyncio.Event] = {}
+        self._exited: Exited = lambda _instance, _ended: None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def attach(self, *, drain: Drain, exited: Exited) -> None:  # noqa: ARG002  pods linger while they are drained
+        self._exited = exited
+
+    def check(self, manifest: Manifest) -> Sequence[Problem]:
+        return problems(manifest)
+
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002
+        return "Unknown", "NotProbed", "whether this cluster enforces network policies has not been tried"
+
+    def image(self, workload: Workload | None) -> str:
+        return (workload.image if workload else "") or self._surroundings.image
+
+    async def open(self) -> None:
+        """Begin to mirror; returns when everything has been listed once, or cannot be for now."""
+        self._tasks = [*self._mirrors.start(), asyncio.create_task(self._queue.run())]
+        await self._mirrors.wait_synced()
+
+    # -- what is wanted -----------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        workload: Workload,
+        *,
+        fallback: Workload | None,
+        suspended: bool,
+        history: Restarts,  # noqa: ARG002
+    ) -> None:
+        before = self._kept.get(workload.name)
+        same = before is not None and before.workload.revision == workload.revision
+        wanted_at = before.wanted_at if before and same else self._clock.time()
+        self._kept[workload.name] = _Kept(workload, suspended, wanted_at)
+        self._queue.add(workload.name)
+
+    def restart(self, plugin: str, workload: Workload) -> None:
+        """Note it on the resource itself: it comes back as a wish, in every replica."""
+        if workload.origin is None:
+            raise Conflict(f"{plugin} has no resource in the cluster to note it on")
+        path = f"{objects.collection('Plugin', workload.origin.namespace)}/{plugin}"
+        patch = {"metadata": {"annotations": {RESTARTED: rfc3339(self._clock.time())}}}
+        task = asyncio.create_task(self._noted(plugin, path, patch))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+
+    async def _noted(self, plugin: str, path: str, patch: Object) -> None:
+        try:
+            await self._cluster.merge(path, patch)
+        except XcoreError as error:
+            self._kept[plugin].failure = error
+            self._hints.give(plugin)
+
+    async def remove(self, plugin: str) -> None:
+        self._kept.pop(plugin, None)
+        gone = self._gone.setdefault(plugin, asyncio.Event())
+        self._queue.add(plugin)
+        if self._leads():
+            await gone.wait()
+
+    # -- what is so ---------------------------------------------------------------------------------------------
+
+    def observed(self, plugin: str) -> Observed | None:
+        kept = self._kept.get(plugin)
+        if kept is None:
+            return None
+        deployment, pods = self._found(kept.workload)
+        state = read(deployment)
+        living = [instance_of(pod) for pod in pods if not leaves(pod)]
+        workload = kept.workload
+        broken = state.broken[1] if state.broken[0] == workload.revision else ""
+        running = deployment is not None and revision_of(deployment) == workload.revision
+        return Observed(
+            plugin=plugin,
+            runtime=NAME,
+            wanted=workload,
+            suspended=kept.suspended,
+            instances=tuple(living),
+            restarts=state.restarts,
+            broken=broken,
+            failure=kept.failure or self._mirrors.failure or failure_of(deployment, pods),
+            fallback=workload if state.served == workload.revision else None,
+            settled=running and complete(deployment) and bool(living) and not broken,
+            leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
+            wanted_at=kept.wanted_at,
+            spread=True,
+        )
+
+    def watch(self) -> AsyncIterator[str]:
+        return self._hints.follow()
+
+    def poke(self, plugin: str) -> None:
+        self._queue.add(plugin)
+
+    async def logs(self, plugin: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        kept = self._kept.get(plugin)
+        pods = self._found(kept.workload)[1] if kept else []
+        async for line in logs.lines_of(self._cluster, pods, lines=lines, follow=follow):
+            yield line
+
+    # -- one look -----------------------------------------------------------------------------------------------
+
+    def _seen(self, plugin: str) -> None:
+        self._hints.give(plugin)
+        self._queue.add(plugin)
+
+    def _found(self, workload: Workload) -> tuple[Object | None, list[Object]]:
+        namespace = objects.namespace_of(workload, self._surroundings)
+        return self._mirrors.found(namespace, workload.name)
+
+    async def _look(self, plugin: str) -> float | None:
+        kept = self._kept.get(plugin)
+        if not self._leads() or not self._mirrors.synced:
+            return LOOK_AGAIN if kept is None or not self._mirrors.synced else None
+        if kept is None:
+            return await self._clear(plugin)
+        try:
+            await self._bring_in_line(kept)
+        except XcoreError as error:
+            kept.failure = error
+            raise
+        else:
+            kept.failure = None
+            return LOOK_AGAIN
+        finally:
+            self._hints.give(plugin)
+
+    async def _bring_in_line(self, kept: _Kept) -> None:
+        deployment, pods = self._found(kept.workload)
+        if deployment is None and kept.suspended:
+            return  # there is nothing to suspend
+        before = read(deployment)
+        state = _judged(kept.workload, deployment, counted(before, pods, kept.workload.manifest.spec.restart))
+        self._tell_exits(before, state, pods)
+        await self._write(kept, state)
+        if deployment is not None and state != before:
+            await self._writer.remember(deployment, state)
+
+    def _tell_exits(self, before: State, after: State, pods: Sequence[Object]) -> None:
+        for pod in pods:
+            uid = pod["metadata"]["uid"]
+            if after.restarts.last is not None and after.seen.get(uid, 0) > before.seen.get(uid, 0):
+                self._exited(instance_of(pod), after.restarts.last)
+
+    async def _write(self, kept: _Kept, state: State) -> None:
+        workload = kept.workload
+        replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
+        wanted = await asyncio.to_thread(objects.wanted, Wish(workload, replicas), self._surroundings)
+        if state.broken[0] == workload.revision:
+            deployment = next(item for item in wanted if item["kind"] == "Deployment")
+            namespace = deployment["metadata"]["namespace"]
+            older = await self._writer.template_of(workload.name, namespace, state.served)
+            if older is not None:
+                deployment["spec"]["template"] = older
+        await self._writer.write(workload.name, wanted)
+
+    async def _clear(self, plugin: str) -> float | None:
+        """Delete everything of a plugin nobody wants; done when its pods are gone."""
+        if not await self._writer.clear(plugin):
+            return LOOK_AGAIN
+        if plugin in self._gone:
+            self._gone.pop(plugin).set()
+        return None
+
+    # -- cleaning up --------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> Sequence[str]:
+        """Delete what carries our labels and nobody wants; its owner's end would have done so."""
+        if not self._leads():
+            return []
+        orphans = [plugin for plugin in self._mirrors.plugins() if plugin not in self._kept]
+        for plugin in orphans:
+            self._queue.add(plugin)
+        return orphans
+
+    async def stop_all(self) -> None:
+        """Scale everything to nothing; the objects stay."""
+        for kept in self._kept.values():
+            kept.suspended = True
+        await asyncio.gather(*map(self._look, list(self._kept)), return_exceptions=True)
+
+    async def aclose(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cluster.aclose()
+
+
+def _judged(workload: Workload, deployment: Object | None, state: State) -> State:
+    """Take note of what became ready, what did not in time, and what is asked for anew. Pure."""
+    if deployment is None:
+        return state
+    asked = workload.manifest.metadata.annotations.get(RESTARTED, "")
+    running = revision_of(deployment)
+    if restarted_of(deployment) != asked or workload.revision not in {running, state.broken[0]}:
+        return replace(state, restarts=forgiven(state.restarts), broken=("", ""))
+    if running != workload.revision:
+        return state
+    if complete(deployment) and deployment["spec"].get("replicas"):
+        return replace(state, served=workload.revision)
+    rolls_back = workload.manifest.spec.update.on_failure is OnFailure.ROLLBACK
+    if late(deployment) and state.served not in {"", workload.revision} and rolls_back:
+        why = state.restarts.last.message if state.restarts.last else ""
+        return replace(state, broken=(workload.revision, why or "it did not become ready in time"))
+    return state

@@ -1,0 +1,83 @@
+"""What the runtime itself must remember of a plugin, kept on its Deployment: whoever leads next goes on from it.
+
+One annotation, JSON: the revision that was last wholly ready, the one that was given up and why, the restarts, and which
+ends of which pods are already counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from xcore.records import history_document, restarts_of
+from xcore.restart import Restarts, record
+from xcore.runtimes.kubernetes.client import Object
+from xcore.runtimes.kubernetes.found import ends
+from xcore.spec import RestartSpec
+
+STATE = "xcore.dev/state"
+# As the kubelet has it: 10 s, doubled up to 5 min.
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`broken`: the revision that is not tried again, with the reason. `seen`: ends counted, by the pod's uid."""
+
+    served: str = ""
+    broken: tuple[str, str] = ("", "")
+    restarts: Restarts = field(default_factory=Restarts)
+    seen: Mapping[str, int] = field(default_factory=dict)
+
+
+def read(deployment: Object | None) -> State:
+    """Read it back; what cannot be read is as good as new."""
+    text = (deployment or {}).get("metadata", {}).get("annotations", {}).get(STATE, "")
+    try:
+        told = json.loads(text) if text else {}
+        return State(
+            served=told.get("served", ""),
+            broken=tuple(told.get("broken", ("", ""))),
+            restarts=restarts_of(told.get("restarts", {})),
+            seen=told.get("seen", {}),
+        )
+    except (ValueError, AttributeError, TypeError):
+        return State()
+
+
+def write(state: State) -> str:
+    """Give the annotation's value: equal states have equal texts."""
+    told = {
+        "served": state.served,
+        "broken": list(state.broken),
+        "restarts": history_document(state.restarts),
+        "seen": dict(sorted(state.seen.items())),
+    }
+    return json.dumps(told, separators=(",", ":"))
+
+
+def counted(state: State, pods: Sequence[Object], policy: RestartSpec) -> State:
+    """Count the ends that were not counted yet, and forget pods that are gone."""
+    history, seen = state.restarts, {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+        uid = pod["metadata"]["uid"]
+        before = state.seen.get(uid, 0)
+        for number, ended in ends(pod):
+            for _ in range(min(number - before, policy.max_restarts + 1)):
+                history = record(history, ended, policy, healthy=0.0, dice=0.5)
+            history = _paused(history)
+            before = max(before, number)
+        if before:
+            seen[uid] = before
+    return replace(state, restarts=history, seen=seen)
+
+
+def _paused(history: Restarts) -> Restarts:
+    """Say when the kubelet tries again: it is the one that restarts."""
+    if history.held or history.last is None:
+        return history
+    pause = 0.0
+    if history.consecutive > 1:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(history.consecutive - 2, 10))
+    return replace(history, next_time=history.last.at + pause)
