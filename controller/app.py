@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -24,28 +26,24 @@ from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
-from controller.engines import choose_engine
+from controller.engines import choose_engine, in_cluster
+from controller.ground import Ground, machine_ground
 from controller.settings import Settings
 from controller.sites import open_sites
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
 from integrations.once import Once
-from sandbox_image.tag import packages
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
-from xcore.images import Images
 from xcore.intake import Intake
 from xcore.loader import Loader
 from xcore.manager import Manager
-from xcore.packing.preparation import Packing
 from xcore.records import Records
 from xcore.runtimes.byisolation import ByIsolation
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.lag import LoopLag
-from xcore.runtimes.seams import Engine
-from xcore.runtimes.supervised import Supervised
 from xcore.shelf import Shelf
-from xcore.sources import Preparation, Sources
+from xcore.sources import Sources
 from xcore.store import FileStore
 from xcore.vault import Vault, open_vault
 from xcore.watch import changes
@@ -61,6 +59,7 @@ class Parts:
     """What a running controller is made of."""
 
     settings: Settings
+    ground: Ground
     manager: Manager
     sources: Sources
     intake: Intake
@@ -90,13 +89,11 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
     prepare_state_dir(settings.state_dir)
     listener = given or listen(settings.host, settings.port)
     vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
-    sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read)
-    trusted = InProcessEngine(read_secrets=vault.read)
-    engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=trusted)
+    ground = await _ground(settings, vault, sandbox_all=sandbox_all)
     # Last of what can fail: a key that was made is also shown.
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
     key, made = open_admin_key(settings.state_dir, admin_key)
-    parts = compose(settings, engine, vault, key if settings.auth == "key" else None)
+    parts = compose(settings, ground, key if settings.auth == "key" else None)
     server = _Server(parts, listener)
     banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
     announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
@@ -106,7 +103,18 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
         announcing.cancel()
 
 
-def compose(settings: Settings, engine: Engine, vault: Vault, key: AdminKey | None) -> Parts:
+async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Ground:
+    if in_cluster(settings):
+        # Kubernetes' client is 59 MB that nobody else needs.
+        ground: Any = importlib.import_module("controller.operator.ground")
+        return cast("Ground", await ground.cluster_ground(settings))
+    sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read)
+    trusted = InProcessEngine(read_secrets=vault.read)
+    engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=trusted)
+    return machine_ground(settings, engine, vault)
+
+
+def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
     state = settings.state_dir
     store = FileStore(state / "store")
@@ -114,18 +122,16 @@ def compose(settings: Settings, engine: Engine, vault: Vault, key: AdminKey | No
     snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
     shelf = Shelf(store, snapshots)
     manager = Manager(
-        Supervised(engine),
+        ground.runtime,
         records=Records(store, snapshots=snapshots.directory, sites=sites.directory),
         collectors=[shelf, sites],
         trusted=frozenset(settings.trusted),
     )
-    packing = Packing(sites, engine.target, packages())
-    preparations: list[Preparation] = [packing, Images(engine), vault]
-    sources = Sources([Loader(settings.plugins_dir, snapshots), shelf], preparations)
+    sources = Sources([Loader(settings.plugins_dir, snapshots), shelf, *ground.doors], ground.preparations)
     intake = Intake(shelf, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
-    return Parts(settings, manager, sources, intake, Once(store), plane, LoopLag(), key)
+    return Parts(settings, ground, manager, sources, intake, Once(store), plane, LoopLag(), key)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -150,7 +156,7 @@ async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
     parts.plane.start()
     parts.lag.start()
     joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, admin_key=parts.admin_key)
-    async with joined:
+    async with joined, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
         watching = asyncio.create_task(_watch_folders(parts))

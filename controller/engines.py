@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
+from pathlib import Path
 
 from controller.settings import Settings
 from controller.values import is_loopback
@@ -14,7 +15,14 @@ from xcore.runtimes.process import ProcessEngine
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.trial import trial
 
+# Where a pod finds who it is (kubernetes.io, "Accessing the Kubernetes API from a Pod").
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _log = logging.getLogger("xcore.controller")
+
+
+def in_cluster(settings: Settings) -> bool:
+    """Tell whether plugins run as pods: asked for, or `auto` in a pod."""
+    return settings.runtime == "kubernetes" or (settings.runtime == "auto" and SERVICE_ACCOUNT.is_dir())
 
 
 async def choose_engine(settings: Settings, owner: str, read_secrets: ReadSecrets) -> Engine:

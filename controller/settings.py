@@ -74,9 +74,22 @@ class Settings(BaseModel):
         description="Port to listen on; 0 takes any free one.",
         json_schema_extra=_allowed("a whole number from 0 to 65535"),
     )
-    runtime: Annotated[Literal["auto", "process", "docker"], BeforeValidator(values.known_runtime)] = Field(
+    runtime: Literal["auto", "process", "docker", "kubernetes"] = Field(
         "auto",
-        description="Where sandboxed plugins run; auto: docker where an engine answers, else process (loopback only).",
+        description="Where sandboxed plugins run; auto: kubernetes in a pod, docker where an engine answers, "
+        "else process (loopback only).",
+    )
+    kubeconfig: Folder | None = Field(
+        None,
+        description="File that tells how to reach a cluster from outside; without it the cluster this pod runs in.",
+        json_schema_extra=_allowed("a file"),
+    )
+    plugin_namespaces: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(values.listed)] = Field(
+        ("xcore-plugins",),
+        min_length=1,
+        max_length=100,
+        description="Namespaces whose Plugin resources are run; what comes through the API goes into the first.",
+        json_schema_extra=_allowed("names of namespaces: a JSON list, or with commas between them"),
     )
     plugins_dir: Folder = Field(
         Path("plugins"),

@@ -40,12 +40,6 @@ def listed(value: object) -> object:
         raise wrong("must be a JSON list, or names with commas between them") from None
 
 
-def known_runtime(value: object) -> object:
-    if value == "kubernetes":
-        raise wrong("kubernetes arrives in a later version; must be auto, process or docker")
-    return value
-
-
 def url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():

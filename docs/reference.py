@@ -170,9 +170,17 @@ def _notes(place: str) -> str:
     snake = re.sub(r"([A-Z])", r"_\1", name).lower()
     # What the documents say, the manifest's own lists decide.
     later = (*manifest._ONLY_DEFAULT, "actions.scopes")  # noqa: SLF001
+    in_clusters = ["*Only in a cluster.*"] * (snake in manifest._CLUSTER_ONLY)  # noqa: SLF001
     of_images = ["*Only for an image.*"] * (snake in manifest._RUNNER_SERVED)  # noqa: SLF001
     rolls = place.startswith("spec.") and snake in {*manifest._ROLLING, "version"}  # noqa: SLF001
-    return " ".join([*["*Not yet: keep the default.*"] * (snake in later), *of_images, *["*Rolls.*"] * rolls])
+    return " ".join(
+        [
+            *["*Not yet: keep the default.*"] * (snake in later),
+            *in_clusters,
+            *of_images,
+            *["*Rolls.*"] * rolls,
+        ]
+    )
 
 
 GENERATED = {

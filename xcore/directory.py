@@ -30,7 +30,7 @@ def assign(
         return held.get(item.folder) or known(item.folder)
 
     directory = Directory()
-    for item in sorted(declared, key=lambda d: (_name(d, before(d)) != before(d), d.folder)):
+    for item in sorted(declared, key=lambda d: (_name(d, before(d)) != before(d), d.since, d.folder)):
         name = _name(item, before(item))
         if name is None:
             directory.misfits[item.folder] = item.error or Conflict("it holds no manifest")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcore.errors import XcoreError
+from xcore.loader import Declared
 from xcore.manifest import API_VERSION, KIND, Manifest
 from xcore.records import Record
 from xcore.spec import OperatingMode
@@ -53,3 +54,16 @@ def resource(name: str, manifest: Manifest | None, status: Mapping[str, Any]) ->
         "spec": declared.get("spec", {}),
         "status": dict(status),
     }
+
+
+def workload_of(declared: Declared, manifest: Manifest, generation: int) -> Workload:
+    """Give what is to run of what was declared and accepted."""
+    return Workload(
+        manifest=manifest,
+        revision=declared.revision,
+        generation=generation,
+        code=declared.code,
+        site=declared.site,
+        image=declared.image,
+        origin=declared.origin,
+    )

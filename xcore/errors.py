@@ -9,13 +9,15 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   ├── InvalidSpec             a folder's manifest, told in its status
     │   ├── InvalidBundle           a folder or archive that may not be run
     │   ├── DependenciesUnresolved  no set of packages is what spec.dependencies want
-    │   └── NotSupported            understood, but this runtime or version cannot honour it
+    │   ├── NotSupported            understood, but this runtime or version cannot honour it
+    │   └── ClassForbids            its PluginClass does
     ├── NotFound → PluginNotFound, RevisionNotFound
     ├── PreconditionFailed          it changed since it was read
     ├── Conflict
     │   └── RouteConflict           somebody else has the name
     ├── NotAllowedTrusted           trusted is the operator's decision
     ├── WorkloadRejected            the engine refused this workload; asking again may not help
+    │   ├── ConfigMapNotFound       the ConfigMap that holds its code is not there
     │   ├── ImagePull               its image is not there
     │   ├── NetworkPolicyFailed     its network cannot be closed, so nothing is started
     │   ├── SecretNotFound          a secret it names is not there
@@ -94,6 +96,10 @@ class NotSupported(Invalid):
     reason = "NotSupported"
 
 
+class ClassForbids(Invalid):
+    reason = "ClassForbids"
+
+
 class NotFound(XcoreError):
     component = "client"
 
@@ -133,6 +139,11 @@ class WorkloadRejected(XcoreError):
 class ImagePull(WorkloadRejected):
     reason = "ImagePull"
     condition = "ImageVerified"
+
+
+class ConfigMapNotFound(WorkloadRejected):
+    reason = "ConfigMapNotFound"
+    condition = "ResolvedRefs"
 
 
 class SecretNotFound(WorkloadRejected):

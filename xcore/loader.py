@@ -15,6 +15,7 @@ from pathlib import Path
 from xcore.bundle import MANIFEST, Entry, Snapshots, revision, survey
 from xcore.errors import InvalidBundle, InvalidManifest, InvalidSpec, Problem, StorageFull, XcoreError
 from xcore.manifest import Manifest, parse
+from xcore.workload import Origin
 
 MAX_FOLDERS = 1_000
 BUNDLE_IN_FOLDER = Problem(
@@ -27,7 +28,9 @@ MAX_MANIFEST = 64 * 1024
 class Declared:
     """What one folder says it wants: a manifest with its code, or the reason why not.
 
-    `site` and `image` are added where they are wanted (see `sources`); `pending` says what that still waits for.
+    `site` and `image` are added where they are wanted (see `sources`); `pending` says what that still waits for. Of a
+    resource in a cluster: its `origin`, its own count of generations, and since when it is there (of two that want one
+    name the older has it).
     """
 
     folder: str
@@ -39,6 +42,9 @@ class Declared:
     site: Path | None = None
     image: str = ""
     pending: str = ""
+    origin: Origin | None = None
+    generation: int | None = None
+    since: str = ""
 
 
 class Loader:

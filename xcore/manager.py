@@ -14,12 +14,8 @@ from typing import Any
 
 from xcore.clock import Clock, SystemClock
 from xcore.directory import assign
-from xcore.entry import Entry, resource
-from xcore.errors import (
-    Conflict,
-    PluginNotFound,
-    XcoreError,
-)
+from xcore.entry import Entry, resource, workload_of
+from xcore.errors import Conflict, PluginNotFound, XcoreError
 from xcore.loader import Declared
 from xcore.manifest import Manifest
 from xcore.mirror import Mirror
@@ -29,7 +25,7 @@ from xcore.routes import RouteTable
 from xcore.runtimes.seams import Runtime
 from xcore.status import Facts, build, told
 from xcore.unused import Collector, collect_unused, sweep_unwanted
-from xcore.workload import LogLine, Workload
+from xcore.workload import LogLine
 from xcore.xhooks import (
     HookBus,
     ManagerStarting,
@@ -158,16 +154,16 @@ class Manager:
         if before and same and before.site != declared.site:
             entry.workload = replace(before, site=declared.site)  # of another Python: for what starts next
             self._want(entry)
-        if same and entry.record.folder == declared.folder:
+        generation = declared.generation
+        if generation is None:
+            generation = entry.record.generation + (0 if same else 1)
+        if same and (entry.record.folder, entry.record.generation) == (declared.folder, generation):
             return
-        generation = entry.record.generation + (0 if same else 1)
         self._remember(entry, generation=generation, folder=declared.folder)
         if same:
             return
         entry.manifest = declared.manifest
-        entry.workload = Workload(
-            declared.manifest, declared.revision, generation, declared.code, declared.site, declared.image
-        )
+        entry.workload = workload_of(declared, declared.manifest, generation)
         self.bus.emit(PluginDeclared(plugin=entry.name, revision=declared.revision, generation=generation))
         self._want(entry)
 
@@ -220,9 +216,10 @@ class Manager:
             raise Conflict(f"{name} is suspended; resume it instead")
         if entry.workload is None:
             raise Conflict(f"{name} has no accepted revision to run")
-        generation = entry.record.generation + 1
-        self._remember(entry, generation=generation)
-        entry.workload = replace(entry.workload, generation=generation)
+        if entry.workload.origin is None:  # else its resource counts
+            generation = entry.record.generation + 1
+            self._remember(entry, generation=generation)
+            entry.workload = replace(entry.workload, generation=generation)
         self._runtime.restart(name, entry.workload)
         self._mirror.refresh(entry)
 
@@ -253,6 +250,13 @@ class Manager:
             return resource(name, None, self._misfits[name])
         entry = self._entry(name)
         return resource(name, entry.manifest, self._mirror.status(entry))
+
+    def status_of(self, folder: str) -> dict[str, Any] | None:
+        """Give the status of what one folder or resource declares; None when it was not heard of yet."""
+        if folder in self._misfits:
+            return self._misfits[folder]
+        entries = (entry for entry in self._entries.values() if entry.folder == folder)
+        return next(map(self._mirror.status, entries), None)
 
     def names(self) -> list[str]:
         return sorted({*self._entries, *self._misfits})

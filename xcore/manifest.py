@@ -123,19 +123,17 @@ def json_schema() -> JsonSchemaValue:
 
 # Valid, but version 0.1 honours the default alone.
 _ONLY_DEFAULT = (
-    "source.config_map",
-    "plugin_class_name",
     "calls",
-    "replicas",
     "traffic.retry",
     "traffic.circuit_breaker",
     "network.egress",
     "network.allow",
     "storage",
     "scaling",
-    "update.on_failure",
     "schedules",
 )
+# What only a cluster honours.
+_CLUSTER_ONLY = ("source.config_map", "plugin_class_name", "replicas", "update.on_failure")
 # The runner inside the sandbox serves its own probes; only an image brings its own paths.
 _RUNNER_SERVED = ("probes.startup.path", "probes.readiness.path", "probes.liveness.path")
 
@@ -143,6 +141,11 @@ _RUNNER_SERVED = ("probes.startup.path", "probes.readiness.path", "probes.livene
 def not_yet(manifest: Manifest) -> list[Problem]:
     """What no runtime of this version honours: refuse it as NotSupported, whatever the runtime is."""
     return [problem for check in _CHECKS for problem in check(manifest.spec)]
+
+
+def beyond_one_machine(manifest: Manifest) -> list[Problem]:
+    """What takes a cluster: for the engines of one machine to refuse."""
+    return list(_beyond_default(manifest.spec, _CLUSTER_ONLY, "outside a cluster"))
 
 
 def _unsupported_fields(spec: Spec) -> Iterator[Problem]:
@@ -168,11 +171,9 @@ _CHECKS: tuple[Callable[[Spec], Iterator[Problem]], ...] = (
 )
 
 
-def _beyond_default(spec: Spec, paths: tuple[str, ...]) -> Iterator[Problem]:
+def _beyond_default(spec: Spec, paths: tuple[str, ...], where: str = "in this version") -> Iterator[Problem]:
     for path in paths:
         default = attrgetter(path)(_DEFAULTS)
         if attrgetter(path)(spec) != default:
             allowed = str(default) if isinstance(default, str | int) else "left at its default"
-            yield Problem(
-                f"spec.{'.'.join(map(to_camel, path.split('.')))}", f"must be {allowed} in this version"
-            )
+            yield Problem(f"spec.{'.'.join(map(to_camel, path.split('.')))}", f"must be {allowed} {where}")

@@ -14,7 +14,7 @@ from xcore.errors import InvalidManifest
 from xcore.manifest import from_dict
 from xcore.restart import Restarts
 from xcore.store import Store
-from xcore.workload import Exit, ExitReason, Workload
+from xcore.workload import Exit, ExitReason, Origin, Workload
 
 KIND = "plugins"
 
@@ -95,6 +95,7 @@ class Records:
             self._snapshots / code if code else None,
             self._sites / site if site else None,
             document.get("image", ""),
+            _origin(document.get("origin")),
         )
 
 
@@ -108,7 +109,12 @@ def _served(workload: Workload | None) -> dict[str, Any] | None:
         "code": workload.code.name if workload.code else None,
         "site": workload.site.name if workload.site else None,
         "image": workload.image,
+        "origin": [workload.origin.namespace, workload.origin.uid] if workload.origin else None,
     }
+
+
+def _origin(told: list[str] | None) -> Origin | None:
+    return Origin(*told) if told else None
 
 
 def history_document(history: Restarts) -> dict[str, Any]:

@@ -35,8 +35,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a preparation adds: a directory of packed dependencies, the id of the image to run, or a seal of secrets."""
+    """What a preparation adds: the code, a directory of packed dependencies, the id of the image to run, a seal of secrets."""
 
+    code: Path | None = None
+    digest: str = ""
     site: Path | None = None
     image: str = ""
     seal: str = ""
@@ -180,6 +182,9 @@ class Sources:
 def _with(declared: Declared, prepared: Prepared) -> Declared:
     """Add what was prepared. An image's id takes part in the revision as the digest of code does, and so does a seal."""
     assert declared.manifest is not None
+    if prepared.code is not None:
+        named = revision(prepared.digest, declared.manifest)
+        return replace(declared, code=prepared.code, digest=prepared.digest, revision=named)
     if prepared.seal:
         return replace(declared, revision=sealed(declared.revision, prepared.seal))
     if prepared.image:

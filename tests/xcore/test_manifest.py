@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from xcore import fields
 from xcore.errors import InvalidManifest
-from xcore.manifest import API_VERSION, from_dict, not_yet, parse
+from xcore.manifest import API_VERSION, beyond_one_machine, from_dict, not_yet, parse
 
 HELLO = b"""\
 apiVersion: xcore.dev/v1alpha1
@@ -122,10 +122,7 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
 @pytest.mark.parametrize(
     ("spec", "fields"),
     [
-        ({"source": {"configMap": "code"}}, ["source.configMap"]),
-        ({"pluginClassName": "small"}, ["pluginClassName"]),
         ({"calls": ["other"]}, ["calls"]),
-        ({"replicas": 2}, ["replicas"]),
         ({"scaling": {"idleTimeoutSeconds": 60}}, ["scaling"]),
         ({"storage": [{"name": "a", "mountPath": "/data", "size": "1Gi"}]}, ["storage"]),
         ({"schedules": [{"action": "a", "everySeconds": 60}]}, ["schedules"]),
@@ -136,7 +133,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
         ),
         ({"traffic": {"retry": {"maxAttempts": 2}}}, ["traffic.retry"]),
         ({"traffic": {"circuitBreaker": {"openSeconds": 1}}}, ["traffic.circuitBreaker"]),
-        ({"update": {"onFailure": "Hold"}}, ["update.onFailure"]),
         (
             {"probes": {"startup": {"path": "/x"}, "liveness": {"path": "/y"}}},
             ["probes.startup.path", "probes.liveness.path"],
@@ -149,6 +145,21 @@ def test_what_this_version_does_not_honour_is_named_and_never_ignored(spec, fiel
     problems = not_yet(accepted(**spec))
     assert [f"spec.{field}" for field in fields] == [problem.field for problem in problems]
     assert all(problem.message.startswith("must be ") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"source": {"configMap": "code"}}, "source.configMap"),
+        ({"pluginClassName": "small"}, "pluginClassName"),
+        ({"replicas": 2}, "replicas"),
+        ({"update": {"onFailure": "Hold"}}, "update.onFailure"),
+    ],
+)
+def test_what_takes_a_cluster_is_refused_by_one_machine(spec, field):
+    manifest = accepted(**spec)
+    assert not_yet(manifest) == []
+    assert [problem.field for problem in beyond_one_machine(manifest)] == [f"spec.{field}"]
 
 
 def test_what_this_version_honours_is_not_complained_about():

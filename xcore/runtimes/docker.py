@@ -22,7 +22,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejected
-from xcore.manifest import Manifest
+from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import sandbox
 from xcore.runtimes import envelope
 from xcore.runtimes.dockercall import Calls
@@ -115,6 +115,8 @@ class DockerEngine:
         return check_image(found)
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if problems := beyond_one_machine(manifest):
+            return problems
         wanted, source = manifest.spec.runtime_class, manifest.spec.source
         if wanted and wanted not in self._runtimes:
             known = ", ".join(sorted(self._runtimes)) or "none"

@@ -16,7 +16,7 @@ import msgspec
 
 from xcore.clock import Clock, SystemClock
 from xcore.errors import NotSupported, Problem, WorkloadRejected
-from xcore.manifest import Manifest
+from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
 from xcore.plugin.host import Host, Spec, make_context, resolve
 from xcore.runtimes.guest import SPEAKER, Guest
@@ -63,7 +63,7 @@ class InProcessEngine:
                     "must be absent: a trusted plugin is a folder with code; an image is Sandboxed",
                 )
             ]
-        problems = []
+        problems = beyond_one_machine(manifest)
         if manifest.spec.runtime_class is not None:
             problems.append(Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox"))
         if manifest.spec.dependencies:

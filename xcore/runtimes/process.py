@@ -22,7 +22,7 @@ from pathlib import Path
 from xcore.clock import Clock, SystemClock
 from xcore.endpoint import SOCKET_NAME
 from xcore.errors import NotSupported, Problem, WorkloadRejected
-from xcore.manifest import Manifest
+from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
 from xcore.runtimes import procfs, reach
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
@@ -78,6 +78,8 @@ class ProcessEngine:
             )
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
+        if problems := beyond_one_machine(manifest):
+            return problems
         if manifest.spec.source.image is not None:
             return [Problem("spec.source.image", "needs the docker runtime: a child process has no image")]
         if manifest.spec.runtime_class is not None:

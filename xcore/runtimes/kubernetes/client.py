@@ -9,8 +9,8 @@ for what it will not do. Server-side apply (kubernetes.io, "Server-Side Apply") 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlencode
 
@@ -58,13 +58,15 @@ class Expired(Exception):
 
 
 class Pace:
-    """A token bucket: `per_second` on average, `burst` at once."""
+    """A token bucket: `per_second` on average, `burst` at once. `calls` counts."""
 
     def __init__(self, clock: Clock, *, per_second: float = CALLS_PER_SECOND, burst: float = BURST) -> None:
         self._clock, self._rate, self._burst = clock, per_second, burst
         self._tokens, self._at = burst, clock.time()
+        self.calls = 0
 
     async def take(self) -> None:
+        self.calls += 1
         now = self._clock.time()
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
         self._at = now
@@ -74,11 +76,15 @@ class Pace:
 
 @dataclass(slots=True, eq=False)
 class Cluster:
-    """One API server, as one identity. `calls` counts what was asked of it."""
+    """One API server, as one identity. `may_write` is asked right before every write."""
 
     api: ApiClient
     pace: Pace
-    calls: int = 0
+    may_write: Callable[[], bool] = lambda: True
+
+    def fenced(self, may_write: Callable[[], bool]) -> Cluster:
+        """Give the same, for somebody who may write only while that holds; then RuntimeUnavailable is raised."""
+        return replace(self, may_write=may_write)
 
     async def get(self, path: str, query: Query | None = None) -> Object | None:
         """Give one object, None where there is none."""
@@ -175,12 +181,13 @@ class Cluster:
             raise _unavailable(error) from error
 
     async def _send(self, request: _Request, deadline: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        self.calls += 1
         headers = {"Accept": _JSON, "Content-Type": request.kind}
         await self.api.update_params_for_auth(headers, [], ["BearerToken"], request.path, "", None)
         url = f"{self.api.configuration.host}{request.path}"
         if request.query:
             url += f"?{urlencode(request.query)}"
+        if request.method != "GET" and not self.may_write():
+            raise RuntimeUnavailable("this replica leads no more: another one writes")
         answer = await self.api.rest_client.request(
             request.method, url, headers=headers, body=request.body, _request_timeout=deadline
         )
@@ -198,7 +205,7 @@ async def connect(kubeconfig: str | None, *, clock: Clock | None = None) -> Clus
     except config.ConfigException as error:
         where = "the file KUBECONFIG names" if kubeconfig else "a pod's service account"
         raise RuntimeUnavailable(f"no cluster is known by {where}: {error}") from error
-    settings.retries = False
+    settings.retries = None  # whoever asks decides
     return Cluster(ApiClient(settings), Pace(clock or SystemClock()))
 
 

@@ -66,7 +66,7 @@ class KubernetesRuntime:
         self._cluster, self._surroundings, self._leads = cluster, surroundings, leads
         self._clock = clock or SystemClock()
         self._mirrors = Mirrors(cluster, namespaces, self._seen, self._clock)
-        self._writer = Writer(cluster, self._mirrors)
+        self._writer = Writer(cluster.fenced(leads), self._mirrors)
         self._queue = KeyQueue(self._look)
         self._hints = Hints()
         self._kept: dict[str, _Kept] = {}
@@ -97,9 +97,9 @@ class KubernetesRuntime:
         self,
         workload: Workload,
         *,
-        fallback: Workload | None,
+        fallback: Workload | None,  # noqa: ARG002  ReplicaSets keep it
         suspended: bool,
-        history: Restarts,  # noqa: ARG002
+        history: Restarts,  # noqa: ARG002  the Deployment keeps it
     ) -> None:
         before = self._kept.get(workload.name)
         same = before is not None and before.workload.revision == workload.revision
@@ -164,6 +164,11 @@ class KubernetesRuntime:
 
     def poke(self, plugin: str) -> None:
         self._queue.add(plugin)
+
+    def look_at_all(self) -> None:
+        """Somebody else may have led until now."""
+        for plugin in {*self._kept, *self._gone}:
+            self._queue.add(plugin)
 
     async def logs(self, plugin: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         kept = self._kept.get(plugin)

@@ -1,0 +1,98 @@
+"""A controller in a cluster, put together: mirrors, runtime, lease, status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+from controller.engines import SERVICE_ACCOUNT
+from controller.ground import Ground
+from controller.operator.codemaps import CodeMaps
+from controller.operator.lease import Leadership
+from controller.operator.resources import PluginResources
+from controller.operator.statuses import StatusWriter
+from controller.settings import Settings
+from xcore.bundle import Snapshots
+from xcore.clock import Clock, SystemClock
+from xcore.errors import XcoreError
+from xcore.manager import Manager
+from xcore.runtimes.kubernetes.client import Cluster, Object, connect
+from xcore.runtimes.kubernetes.objects import Surroundings
+from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
+from xcore.sources import Sources
+
+# The labels of the controller's pods: who may reach a sandbox (the chart sets them).
+CONTROLLER_LABELS = {"app.kubernetes.io/name": "xcore", "app.kubernetes.io/component": "controller"}
+_log = logging.getLogger("xcore.operator")
+
+
+async def cluster_ground(settings: Settings) -> Ground:
+    """Reach the cluster; raises RuntimeUnavailable where none is known."""
+    kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
+    return _Operator(settings, await connect(kubeconfig)).ground()
+
+
+def own_namespace() -> str:
+    """Give the namespace of the pod this runs in; empty outside a cluster."""
+    try:
+        return (SERVICE_ACCOUNT / "namespace").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+class _Operator:
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+
+        self._settings, self._cluster = settings, cluster
+        self._clock: Clock = SystemClock()
+        namespaces, namespace = settings.plugin_namespaces, own_namespace()
+        self._leadership = Leadership(cluster, namespace or namespaces[0], socket.gethostname())
+        surroundings = Surroundings(
+            image=settings.sandbox_image,
+            default_namespace=namespaces[0],
+            namespace=namespace,
+            controller=CONTROLLER_LABELS if namespace else {},
+        )
+        self._runtime = KubernetesRuntime(
+            cluster, surroundings, namespaces=namespaces, leads=self._leadership.leads, clock=self._clock
+        )
+        self._resources = PluginResources(cluster, namespaces, changed=self._changed, clock=self._clock)
+        self._sources: Sources | None = None
+
+    def ground(self) -> Ground:
+
+        code = CodeMaps(self._cluster, Snapshots(self._settings.state_dir / "snapshots"))
+        return Ground(self._runtime, [self._resources], [code], self._join)
+
+    def _changed(self, item: Object) -> None:
+        if self._sources is not None:
+            self._sources.changed.set()
+            self._statuses.look_at(item)
+
+    @contextlib.asynccontextmanager
+    async def _join(self, manager: Manager, sources: Sources) -> AsyncIterator[None]:
+
+        leads = self._leadership.leads
+        self._statuses = StatusWriter(self._cluster, manager, self._resources, leads=leads, clock=self._clock)
+        self._sources = sources
+        self._leadership.on_change = self._lead_changed
+        tasks = [
+            *self._resources.start(),
+            asyncio.create_task(self._leadership.run()),
+            asyncio.create_task(self._statuses.run()),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(XcoreError):  # it runs out by itself
+                await self._leadership.give_up()
+
+    def _lead_changed(self) -> None:
+        self._runtime.look_at_all()
+        self._statuses.look_at_all()

@@ -1,0 +1,148 @@
+"""Plugin resources as a door of what is wanted, beside folders and the API. Read here, judged like any manifest.
+
+A resource is never trusted, whatever it says; a class it names must be there and must not forbid it. Two resources that
+want one name: the older has it (see `xcore.directory`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from xcore.bundle import revision
+from xcore.clock import Clock
+from xcore.errors import (
+    ClassForbids,
+    InvalidManifest,
+    InvalidSpec,
+    NotAllowedTrusted,
+    RuntimeUnavailable,
+    XcoreError,
+)
+from xcore.instance_spec import Isolation
+from xcore.loader import Declared
+from xcore.manifest import Manifest, from_dict
+from xcore.plugin_class import forbids, from_dict as class_from_dict, with_defaults
+from xcore.runtimes.kubernetes.client import Cluster, Object
+from xcore.runtimes.kubernetes.objects import collection
+from xcore.runtimes.kubernetes.reflector import Key, Reflector
+from xcore.workload import Origin
+
+CLASSES = "/apis/xcore.dev/v1alpha1/pluginclasses"
+
+
+def place_of(item: Object) -> str:
+    """Name a resource as other doors name folders."""
+    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+class PluginResources:
+    """See `Source`. `changed` is called when any resource or class is different."""
+
+    def __init__(
+        self, cluster: Cluster, namespaces: Sequence[str], *, changed: Callable[[Object], None], clock: Clock
+    ) -> None:
+        def reflector(path: str) -> Reflector:
+            return Reflector(cluster, path, changed=changed, clock=clock)
+
+        self._plugins = {namespace: reflector(collection("Plugin", namespace)) for namespace in namespaces}
+        self._classes = reflector(CLASSES)
+        self._read: dict[str, tuple[str, Declared]] = {}
+
+    def start(self) -> list[asyncio.Task[None]]:
+        reflectors = [*self._plugins.values(), self._classes]
+        return [asyncio.create_task(reflector.run()) for reflector in reflectors]
+
+    def get(self, key: Key) -> Object | None:
+        reflector = self._plugins.get(key[0])
+        return reflector.objects.get(key) if reflector else None
+
+    def all_keys(self) -> Iterator[Key]:
+        for reflector in self._plugins.values():
+            yield from list(reflector.objects)
+
+    def scan(self) -> list[Declared]:
+        """Give every resource; raises RuntimeUnavailable before all were listed once."""
+        waiting = [r for r in self._plugins.values() if not r.synced.is_set()]
+        if waiting:
+            raise RuntimeUnavailable(waiting[0].failure or "the cluster's resources are not listed yet")
+        items = [item for r in self._plugins.values() for item in list(r.objects.values())]
+        found = [self._declared(item) for item in items if "deletionTimestamp" not in item["metadata"]]
+        self._read = {place: read for place, read in self._read.items() if place in {d.folder for d in found}}
+        return found
+
+    def _declared(self, item: Object) -> Declared:
+        place, version = place_of(item), self._version(item)
+        known = self._read.get(place)
+        if known is not None and known[0] == version:
+            return known[1]
+        declared = self._judged(item, place)
+        self._read[place] = (version, declared)
+        return declared
+
+    def _version(self, item: Object) -> str:
+        """Another one whenever the judgement may be another: status does not count, metadata does."""
+        name = item["spec"].get("pluginClassName", "")
+        plugin_class = self._classes.objects.get(("", name), {})
+        meta = item["metadata"]
+        noted = sorted((meta.get("annotations") or {}).items()), sorted((meta.get("labels") or {}).items())
+        return f"{meta['uid']} {meta['generation']} {noted} {plugin_class.get('metadata', {}).get('resourceVersion')}"
+
+    def _judged(self, item: Object, place: str) -> Declared:
+        meta = item["metadata"]
+        origin = Origin(meta["namespace"], meta["uid"])
+        about = {"origin": origin, "generation": meta["generation"], "since": meta["creationTimestamp"]}
+        manifest: Manifest | None = None
+        try:
+            manifest = _manifest(item)
+            manifest = self._classed(manifest)
+        except XcoreError as error:
+            return Declared(place, manifest, error=error, **about)
+        image = manifest.spec.source.image or ""
+        named = revision(image, manifest) if image else ""
+        return Declared(place, manifest, revision=named, image=image, **about)
+
+    def _classed(self, manifest: Manifest) -> Manifest:
+        name = manifest.spec.plugin_class_name
+        if name is None:
+            return manifest
+        found = self._classes.objects.get(("", name))
+        if not self._classes.synced.is_set():
+            raise ClassForbids(f"the class {name} cannot be read: {self._classes.failure or 'not yet'}")
+        if found is None:
+            raise ClassForbids(f"there is no PluginClass {name}")
+        plugin_class = class_from_dict(found)
+        manifest = with_defaults(plugin_class, manifest)
+        if problems := forbids(plugin_class, manifest):
+            raise ClassForbids(f"the class {name} forbids it", problems)
+        return manifest
+
+
+def _manifest(item: Object) -> Manifest:
+    meta = item["metadata"]
+    wanted = {
+        "apiVersion": item["apiVersion"],
+        "kind": item["kind"],
+        "metadata": {
+            "name": meta["name"],
+            "labels": _authors(meta.get("labels")),
+            "annotations": _authors(meta.get("annotations")),
+        },
+        "spec": item["spec"],
+    }
+    try:
+        manifest = from_dict(wanted, name=meta["name"])
+    except InvalidManifest as error:
+        raise InvalidSpec(error.detail, error.problems) from error
+    if manifest.spec.isolation is Isolation.TRUSTED:
+        raise NotAllowedTrusted("a resource of the cluster is never trusted")
+    return manifest
+
+
+def _authors(told: dict[str, str] | None) -> dict[str, str]:
+    """Leave out what the cluster's own tools note: it is nobody's wish."""
+    return {
+        key: value
+        for key, value in (told or {}).items()
+        if not key.startswith(("kubectl.kubernetes.io/", "app.kubernetes.io/", "helm.sh/", "meta.helm.sh/"))
+    }
