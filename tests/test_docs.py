@@ -35,7 +35,8 @@ REFUSALS = (
     *(errors.DependenciesUnresolved, errors.IndexUnavailable),
     *(errors.InvalidManifest, errors.InvalidSpec, errors.InvalidBundle, errors.NotSupported),
     *(errors.NotAllowedTrusted, errors.RouteConflict, errors.StorageFull),
-    *(errors.SecretNotFound,),
+    *(errors.SecretNotFound, errors.ConfigMapNotFound, errors.ClassForbids),
+    *(errors.NetworkPolicyFailed, errors.Unschedulable),
 )
 
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcore.clock import rfc3339
-from xcore.errors import ImagePull, Invalid, RuntimeUnavailable, XcoreError
+from xcore.errors import (
+    ImagePull,
+    Invalid,
+    NetworkPolicyFailed,
+    RuntimeUnavailable,
+    Unschedulable,
+    XcoreError,
+)
 from xcore.restart import FREE, Restarts
 from xcore.runtimes.seams import Observed
 from xcore.workload import Exit, ExitReason, Phase
@@ -88,9 +95,12 @@ def _active(facts: Facts, observed: Observed) -> Condition:
 
 def _judged(condition: str, facts: Facts) -> Condition:
     """A condition whose good reason is called like itself."""
-    if facts.refused is None or facts.refused.condition != condition:
-        return "True", condition, ""
-    return "False", facts.refused.reason, told(facts.refused)
+    # What an engine or cluster says no to was accepted all the same.
+    later = facts.observed.failure if facts.observed and condition != "Accepted" else None
+    for error in (facts.refused, later):
+        if error is not None and error.condition == condition:
+            return "False", error.reason, told(error)
+    return "True", condition, ""
 
 
 def told(error: XcoreError) -> str:
@@ -103,11 +113,11 @@ def told(error: XcoreError) -> str:
 
 def _programmed(observed: Observed) -> Condition:
     failure = observed.failure
-    if failure is None:
+    if failure is None or isinstance(failure, Unschedulable):
         return "True", "Programmed", ""
     unknown = isinstance(failure, RuntimeUnavailable)
-    reason = "RuntimeUnavailable" if unknown else "WorkloadRejected"
-    return ("Unknown" if unknown else "False"), reason, failure.detail
+    named = failure.reason if unknown or isinstance(failure, NetworkPolicyFailed) else "WorkloadRejected"
+    return ("Unknown" if unknown else "False"), named, failure.detail
 
 
 def _image(facts: Facts) -> Condition:

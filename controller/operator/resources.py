@@ -86,7 +86,8 @@ class PluginResources:
         plugin_class = self._classes.objects.get(("", name), {})
         meta = item["metadata"]
         noted = sorted((meta.get("annotations") or {}).items()), sorted((meta.get("labels") or {}).items())
-        return f"{meta['uid']} {meta['generation']} {noted} {plugin_class.get('metadata', {}).get('resourceVersion')}"
+        judged_by = plugin_class.get("metadata", {}).get("resourceVersion"), self._classes.synced.is_set()
+        return f"{meta['uid']} {meta['generation']} {noted} {judged_by}"
 
     def _judged(self, item: Object, place: str) -> Declared:
         meta = item["metadata"]

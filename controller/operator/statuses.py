@@ -138,11 +138,8 @@ def _without_null(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _patch(wanted: dict[str, Any], item: Object) -> Object:
-    """A merge patch that also takes away what is no more; of the version that was read, or not at all."""
+    """A merge patch that also takes away what is no more. Only one replica writes: nobody else's change is lost."""
     before = item.get("status", {})
     gone = dict.fromkeys(before.keys() - wanted.keys())
     restarts = {**dict.fromkeys(before.get("restarts", {})), **wanted.get("restarts", {})}
-    return {
-        "metadata": {"resourceVersion": item["metadata"]["resourceVersion"]},
-        "status": {**gone, **wanted, "restarts": restarts},
-    }
+    return {"status": {**gone, **wanted, "restarts": restarts}}

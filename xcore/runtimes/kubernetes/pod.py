@@ -22,6 +22,7 @@ FIRST_UID, UIDS = 100_000, 1 << 30
 LINGER_SECONDS = 3
 LOST_NODE_SECONDS = 30
 SCRATCH = "64Mi"
+RESERVED = 0.1  # of the processor time a plugin may use
 _NAME = "xcore.dev/plugin"
 
 
@@ -86,6 +87,8 @@ def _container(workload: Workload, image: str, code: str | None) -> dict[str, An
         "memory": str(spec.resources.memory_bytes),
         "ephemeral-storage": SCRATCH,
     }
+    # Memory is never promised twice; processor time that an idle plugin leaves is for the others.
+    reserved = f"{max(1, round(spec.resources.cpu_cores * 1000 * RESERVED))}m"
     told = environment(workload, listen={"PORT": str(PORT)})
     return {
         "name": CONTAINER,
@@ -93,7 +96,7 @@ def _container(workload: Workload, image: str, code: str | None) -> dict[str, An
         "imagePullPolicy": "IfNotPresent",
         "env": [{"name": name, "value": value} for name, value in told.items()],
         "ports": [{"name": "http", "containerPort": port_of(workload), "protocol": "TCP"}],
-        "resources": {"limits": limits, "requests": limits},
+        "resources": {"limits": limits, "requests": {**limits, "cpu": reserved}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "privileged": False,
