@@ -36,7 +36,7 @@ REFUSALS = (
     *(errors.InvalidManifest, errors.InvalidSpec, errors.InvalidBundle, errors.NotSupported),
     *(errors.NotAllowedTrusted, errors.RouteConflict, errors.StorageFull),
     *(errors.SecretNotFound, errors.ConfigMapNotFound, errors.ClassForbids),
-    *(errors.NetworkPolicyFailed, errors.Unschedulable),
+    *(errors.NetworkPolicyFailed, errors.RuntimeUnavailable, errors.Unschedulable),
 )
 
 
