@@ -23,6 +23,7 @@ run: venv ## the controller on 127.0.0.1:8000 with the example plugins; Ctrl-C s
 
 test: venv ## all tests, with whatever they need (as root on Debian it is installed and started)
 	@tools/setup.sh registry
+	@tools/setup.sh cluster
 	@tools/setup.sh with-docker sh -c '$(PY) -m sandbox_image.build --if-missing && exec $(PYTEST) $(ARGS)'
 
 fast: venv ## the kernel's tests without an engine (< 60 s), and their line coverage outside runtimes/ (≥ 95 %)

@@ -4,6 +4,7 @@
   up              start it, with the project's images; prints what a shell evaluates to have kubectl and helm
   down [--own]    end it and leave nothing (--own: only if this checkout started it)
   load IMAGE…     bring images of the Docker engine to its nodes
+  netpol on|off   the NetworkPolicy enforcer, which is for tests only
   kill|start PART end or start one of its processes (kube-apiserver, kubelet-node1, …)
 
 Where KUBECONFIG names another cluster that answers, `up` and `load` use that one.
@@ -12,14 +13,17 @@ Where KUBECONFIG names another cluster that answers, `up` and `load` use that on
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 
-from tests.cluster import build, images, lifecycle, processes, reach
+from tests.cluster import build, enforcer, images, lifecycle, processes, reach
 from tests.cluster.commands import ClusterError, say
 from tests.cluster.places import KUBECONFIG
 
 
 def main(words: list[str]) -> int:
+    # Told to end, it ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _do(*words)
     except ClusterError as error:
@@ -39,6 +43,8 @@ def _do(command: str = "help", *words: str) -> int:
             lifecycle.down(own=bool(words))
         case "load", (_, *_):
             reach.load(*words)
+        case "netpol", ("on" | "off" as wanted,):
+            (enforcer.on if wanted == "on" else enforcer.off)()
         case "kill", (name,):
             processes.kill(name)
         case "start", (name,):

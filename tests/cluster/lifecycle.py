@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.cluster import build, certificates, control, network, node, processes
+from tests.cluster import build, certificates, control, enforcer, network, node, processes
 from tests.cluster.commands import ClusterError, run, say, succeeds
 from tests.cluster.places import DATA, FIRST, HERE, KUBECONFIG, ROOT, SECOND
 
@@ -103,6 +103,7 @@ def _remove() -> None:
 
 
 def _end_everything() -> None:
+    enforcer.off()
     # Kubelets before the API server: nothing is to be repaired from here on.
     for place in (FIRST, SECOND):
         processes.kill(place.kubelet)

@@ -1,0 +1,1 @@
+"""A small NetworkPolicy enforcer, for tests only."""
