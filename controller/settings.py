@@ -86,9 +86,8 @@ class Settings(BaseModel):
     )
     plugin_namespaces: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(values.listed)] = Field(
         ("xcore-plugins",),
-        min_length=1,
         max_length=100,
-        description="Namespaces whose Plugin resources are run; what comes through the API goes into the first.",
+        description="Namespaces whose Plugin resources are run, all where it is []; what comes through the API goes into the first.",
         json_schema_extra=_allowed("names of namespaces: a JSON list, or with commas between them"),
     )
     plugins_dir: Folder = Field(

@@ -26,6 +26,7 @@ from xcore.sources import Sources
 
 # The labels of the controller's pods: who may reach a sandbox (the chart sets them).
 CONTROLLER_LABELS = {"app.kubernetes.io/name": "xcore", "app.kubernetes.io/component": "controller"}
+DEFAULT_NAMESPACE = "xcore-plugins"
 _log = logging.getLogger("xcore.operator")
 
 
@@ -49,10 +50,11 @@ class _Operator:
         self._settings, self._cluster = settings, cluster
         self._clock: Clock = SystemClock()
         namespaces, namespace = settings.plugin_namespaces, own_namespace()
-        self._leadership = Leadership(cluster, namespace or namespaces[0], socket.gethostname())
+        default = (*namespaces, DEFAULT_NAMESPACE)[0]
+        self._leadership = Leadership(cluster, namespace or default, socket.gethostname())
         surroundings = Surroundings(
             image=settings.sandbox_image,
-            default_namespace=namespaces[0],
+            default_namespace=default,
             namespace=namespace,
             controller=CONTROLLER_LABELS if namespace else {},
         )

@@ -45,7 +45,9 @@ class PluginResources:
         def reflector(path: str) -> Reflector:
             return Reflector(cluster, path, changed=changed, clock=clock)
 
-        self._plugins = {namespace: reflector(collection("Plugin", namespace)) for namespace in namespaces}
+        self._plugins = {
+            namespace: reflector(collection("Plugin", namespace)) for namespace in namespaces or ("",)
+        }
         self._classes = reflector(CLASSES)
         self._read: dict[str, tuple[str, Declared]] = {}
 
@@ -54,7 +56,7 @@ class PluginResources:
         return [asyncio.create_task(reflector.run()) for reflector in reflectors]
 
     def get(self, key: Key) -> Object | None:
-        reflector = self._plugins.get(key[0])
+        reflector = self._plugins.get(key[0]) or self._plugins.get("")
         return reflector.objects.get(key) if reflector else None
 
     def all_keys(self) -> Iterator[Key]:

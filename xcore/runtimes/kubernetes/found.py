@@ -5,6 +5,7 @@ Field names are those of core/v1 and apps/v1. A pod is an instance; each end of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,9 +15,12 @@ from xcore.errors import ImagePull, SecretNotFound, Unschedulable, WorkloadRejec
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.objects import PLUGIN, RESTARTED, REVISION
 from xcore.runtimes.kubernetes.pod import CONTAINER
+from xcore.runtimes.text import printable
 from xcore.workload import Exit, ExitReason, Instance, Phase
 
 _PULLS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+# "references non-existent secret key: a" and "secret \"a\" not found", as the kubelet words it.
+_MISSING = re.compile(r"secret key: [^ ]+|secret \"[^\"]+\"")
 _LAST_SIGNAL = 64
 _SIGNALLED = 128
 
@@ -52,9 +56,25 @@ def ends(pod: Object) -> Iterator[tuple[int, Exit]]:
         yield 1, Exit(ExitReason.Evicted, None, at, status.get("message", ""), served=True)
         return
     container = _container(pod)
-    ended = container.get("lastState", {}).get("terminated")
+    state, restarts = container.get("state", {}), container.get("restartCount", 0)
+    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
     if ended is not None:
-        yield container.get("restartCount", 1), _exit(ended, served=_was_ready(pod))
+        # While it waits for its next start, the newest end was not followed by a restart yet.
+        yield restarts + ("running" not in state), _exit(ended, served=_was_ready(pod))
+
+
+def waits_for_volumes(pod: Object) -> bool:
+    """Tell whether a pod that has its node has no container yet: perhaps a secret is missing, which only events tell."""
+    waiting = _container(pod).get("state", {}).get("waiting", {})
+    return not leaves(pod) and waiting.get("reason") == "ContainerCreating"
+
+
+def missing_of(events: Sequence[Object]) -> SecretNotFound | None:
+    """Read from the events of a pod which secret it waits for."""
+    for event in events:
+        if event.get("reason") == "FailedMount" and (found := _MISSING.search(event.get("message", ""))):
+            return SecretNotFound(f"there is no {found[0]}")
+    return None
 
 
 def failure_of(deployment: Object | None, pods: Sequence[Object]) -> WorkloadRejected | None:
@@ -147,7 +167,9 @@ def _stuck(pod: Object) -> WorkloadRejected | None:
 
 def _exit(ended: dict[str, Any], *, served: bool) -> Exit:
     code, at = ended.get("exitCode"), _seconds(ended.get("finishedAt"))
-    return Exit(_reason(ended, code), code, at, (ended.get("message") or "").strip(), served)
+    lines = (ended.get("message") or "").strip().splitlines()
+    said = printable(lines[-1].encode()) if lines else ""
+    return Exit(_reason(ended, code), code, at, said, served)
 
 
 def _reason(ended: dict[str, Any], code: int | None) -> ExitReason:

@@ -18,14 +18,13 @@ _KINDS = ("Pod", "Deployment", "NetworkPolicy")
 
 
 class Mirrors:
-    """`changed(plugin)` is called for every change to anything of it."""
+    """`changed(plugin)` is called for every change to anything of it. No namespaces: all of them."""
 
     def __init__(
         self, cluster: Cluster, namespaces: Sequence[str], changed: Callable[[str], None], clock: Clock
     ) -> None:
         def told(item: Object) -> None:
-            plugin = item["metadata"].get("labels", {}).get(PLUGIN)
-            if plugin:
+            if plugin := _plugin(item):
                 changed(plugin)
 
         self._reflectors = {
@@ -36,7 +35,7 @@ class Mirrors:
                 changed=told,
                 clock=clock,
             )
-            for namespace in namespaces
+            for namespace in namespaces or ("",)
             for kind in _KINDS
         }
 
@@ -65,31 +64,33 @@ class Mirrors:
 
     def found(self, namespace: str, plugin: str) -> tuple[Object | None, list[Object]]:
         """Give the Deployment of a plugin and its pods."""
-        deployments = self._reflectors.get(("Deployment", namespace))
-        if deployments is None:
+        deployments, pods = self._reflector("Deployment", namespace), self._reflector("Pod", namespace)
+        if deployments is None or pods is None:
             return None, []
-        pods = [item for item in self._of("Pod", namespace) if item["metadata"]["labels"][PLUGIN] == plugin]
-        return deployments.objects.get((namespace, name_of(plugin))), pods
+        of_it = [
+            pod for key, pod in list(pods.objects.items()) if key[0] == namespace and _plugin(pod) == plugin
+        ]
+        return deployments.objects.get((namespace, name_of(plugin))), of_it
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Give one object as it was last seen; raises KeyError for a kind that is not mirrored."""
-        return self._reflectors[kind, namespace].objects.get((namespace, name))
+        """Give one object as it was last seen."""
+        reflector = self._reflector(kind, namespace)
+        return reflector.objects.get((namespace, name)) if reflector else None
 
     def everything(self, plugin: str) -> Iterator[tuple[str, Object]]:
         """Give all that is known of a plugin, wherever it is: (kind, object)."""
-        for kind, namespace in self._reflectors:
-            for item in self._of(kind, namespace):
-                if item["metadata"]["labels"].get(PLUGIN) == plugin:
+        for (kind, _), reflector in self._reflectors.items():
+            for item in list(reflector.objects.values()):
+                if _plugin(item) == plugin:
                     yield kind, item
 
     def plugins(self) -> set[str]:
         """Give every plugin that something is there of."""
-        found = {
-            item["metadata"]["labels"].get(PLUGIN, "")
-            for kind, ns in self._reflectors
-            for item in self._of(kind, ns)
-        }
-        return found - {""}
+        return {_plugin(item) for r in self._reflectors.values() for item in list(r.objects.values())} - {""}
 
-    def _of(self, kind: str, namespace: str) -> list[Object]:
-        return list(self._reflectors[kind, namespace].objects.values())
+    def _reflector(self, kind: str, namespace: str) -> Reflector | None:
+        return self._reflectors.get((kind, namespace)) or self._reflectors.get((kind, ""))
+
+
+def _plugin(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get(PLUGIN, ""))

@@ -52,8 +52,9 @@ def namespace_of(workload: Workload, surroundings: Surroundings) -> str:
 
 
 def collection(kind: str, namespace: str) -> str:
-    """Give the path of all objects of a kind in a namespace."""
-    return _COLLECTIONS[kind].format(namespace)
+    """Give the path of all objects of a kind in a namespace; in all of them where none is named."""
+    path = _COLLECTIONS[kind]
+    return path.format(namespace) if namespace else path.replace("namespaces/{}/", "")
 
 
 def path_of(item: Object) -> str:

@@ -104,6 +104,7 @@ def _container(workload: Workload, image: str, code: str | None) -> dict[str, An
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": _mounts(workload, code),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last line is why it ended
         "lifecycle": {"preStop": {"sleep": {"seconds": LINGER_SECONDS}}},
         **_probes(workload),
     }

@@ -24,8 +24,10 @@ from xcore.runtimes.kubernetes.found import (
     instance_of,
     late,
     leaves,
+    missing_of,
     restarted_of,
     revision_of,
+    waits_for_volumes,
 )
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors
@@ -38,6 +40,7 @@ from xcore.spec import OnFailure
 from xcore.workload import LogLine, Workload
 
 NAME = "kubernetes"
+MOUNT_SECONDS = 3.0  # what a pod may take to get its volumes, before events are asked for the reason
 LOOK_AGAIN = 30.0  # while something is on its way, and events might have been missed
 
 
@@ -49,6 +52,7 @@ class _Kept:
     suspended: bool
     wanted_at: float
     failure: XcoreError | None = None
+    missing: XcoreError | None = None  # what its pods wait for
 
 
 class KubernetesRuntime:
@@ -151,7 +155,7 @@ class KubernetesRuntime:
             instances=tuple(living),
             restarts=state.restarts,
             broken=broken,
-            failure=kept.failure or self._mirrors.failure or failure_of(deployment, pods),
+            failure=kept.failure or self._mirrors.failure or failure_of(deployment, pods) or kept.missing,
             fallback=workload if state.served == workload.revision else None,
             settled=running and complete(deployment) and bool(living) and not broken,
             leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
@@ -199,7 +203,7 @@ class KubernetesRuntime:
             raise
         else:
             kept.failure = None
-            return LOOK_AGAIN
+            return await self._look_at_mounts(kept)
         finally:
             self._hints.give(plugin)
 
@@ -213,6 +217,16 @@ class KubernetesRuntime:
         await self._write(kept, state)
         if deployment is not None and state != before:
             await self._writer.remember(deployment, state)
+
+    async def _look_at_mounts(self, kept: _Kept) -> float:
+        """Find out what pods wait for; gives when to look again."""
+        stuck = [pod for pod in self._found(kept.workload)[1] if waits_for_volumes(pod)]
+        kept.missing = None
+        now = self._clock.time()
+        for pod in stuck:
+            if now - instance_of(pod).started_at > MOUNT_SECONDS:
+                kept.missing = kept.missing or missing_of(await self._writer.events_of(pod))
+        return MOUNT_SECONDS if stuck else LOOK_AGAIN
 
     def _tell_exits(self, before: State, after: State, pods: Sequence[Object]) -> None:
         for pod in pods:

@@ -53,6 +53,13 @@ class Writer:
                 return template
         return None
 
+    async def events_of(self, item: Object) -> list[Object]:
+        """Give what the cluster noted of one object."""
+        meta = item["metadata"]
+        query = {"fieldSelector": f"involvedObject.uid={meta['uid']}"}
+        found, _ = await self._cluster.list(collection("Event", meta["namespace"]), query)
+        return found
+
     async def clear(self, plugin: str) -> bool:
         """Delete everything of a plugin; tells whether nothing of it is left."""
         left = list(self._mirrors.everything(plugin))
