@@ -55,6 +55,8 @@ def ends(pod: Object) -> Iterator[tuple[int, Exit]]:
         at = _seconds(pod["metadata"]["creationTimestamp"])
         yield 1, Exit(ExitReason.Evicted, None, at, status.get("message", ""), served=True)
         return
+    if leaves(pod):
+        return  # it was told to
     container = _container(pod)
     state, restarts = container.get("state", {}), container.get("restartCount", 0)
     ended = state.get("terminated") or container.get("lastState", {}).get("terminated")

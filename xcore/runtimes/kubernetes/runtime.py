@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xcore.clock import Clock, SystemClock, rfc3339
 from xcore.errors import Conflict, Problem, XcoreError
 from xcore.manifest import Manifest
-from xcore.restart import Restarts, forgiven
+from xcore.restart import Restarts
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.kubernetes import logs, objects
 from xcore.runtimes.kubernetes.client import Cluster, Object
@@ -22,13 +22,12 @@ from xcore.runtimes.kubernetes.found import (
     complete,
     failure_of,
     instance_of,
-    late,
     leaves,
     missing_of,
-    restarted_of,
     revision_of,
     waits_for_volumes,
 )
+from xcore.runtimes.kubernetes.judge import judged, same
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
@@ -36,7 +35,6 @@ from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.runtimes.kubernetes.state import State, counted, read
 from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
-from xcore.spec import OnFailure
 from xcore.workload import LogLine, Workload
 
 NAME = "kubernetes"
@@ -52,7 +50,9 @@ class _Kept:
     suspended: bool
     wanted_at: float
     failure: XcoreError | None = None
+    restarted: str = ""  # when a restart was asked for here
     missing: XcoreError | None = None  # what its pods wait for
+    state: State | None = None  # as this replica wrote it last: its mirror may be behind
 
 
 class KubernetesRuntime:
@@ -108,7 +108,8 @@ class KubernetesRuntime:
         before = self._kept.get(workload.name)
         same = before is not None and before.workload.revision == workload.revision
         wanted_at = before.wanted_at if before and same else self._clock.time()
-        self._kept[workload.name] = _Kept(workload, suspended, wanted_at)
+        restarted = before.restarted if before and same else ""
+        self._kept[workload.name] = _Kept(workload, suspended, wanted_at, restarted=restarted)
         self._queue.add(workload.name)
 
     def restart(self, plugin: str, workload: Workload) -> None:
@@ -116,7 +117,9 @@ class KubernetesRuntime:
         if workload.origin is None:
             raise Conflict(f"{plugin} has no resource in the cluster to note it on")
         path = f"{objects.collection('Plugin', workload.origin.namespace)}/{plugin}"
-        patch = {"metadata": {"annotations": {RESTARTED: rfc3339(self._clock.time())}}}
+        kept = self._kept[plugin]
+        kept.restarted = rfc3339(self._clock.time())
+        patch = {"metadata": {"annotations": {RESTARTED: kept.restarted}}}
         task = asyncio.create_task(self._noted(plugin, path, patch))
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
@@ -125,7 +128,7 @@ class KubernetesRuntime:
         try:
             await self._cluster.merge(path, patch)
         except XcoreError as error:
-            self._kept[plugin].failure = error
+            self._kept[plugin].failure, self._kept[plugin].restarted = error, ""
             self._hints.give(plugin)
 
     async def remove(self, plugin: str) -> None:
@@ -142,11 +145,16 @@ class KubernetesRuntime:
         if kept is None:
             return None
         deployment, pods = self._found(kept.workload)
-        state = read(deployment)
+        state = kept.state or read(deployment)
         living = [instance_of(pod) for pod in pods if not leaves(pod)]
         workload = kept.workload
         broken = state.broken[1] if state.broken[0] == workload.revision else ""
-        running = deployment is not None and revision_of(deployment) == workload.revision
+        done = (
+            deployment is not None
+            and revision_of(deployment) == workload.revision
+            and restarted_of(deployment) >= kept.restarted
+            and complete(deployment)
+        )
         return Observed(
             plugin=plugin,
             runtime=NAME,
@@ -157,7 +165,7 @@ class KubernetesRuntime:
             broken=broken,
             failure=kept.failure or self._mirrors.failure or failure_of(deployment, pods) or kept.missing,
             fallback=workload if state.served == workload.revision else None,
-            settled=running and complete(deployment) and bool(living) and not broken,
+            settled=done and bool(living) and not broken,
             leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
             wanted_at=kept.wanted_at,
             spread=True,
@@ -193,6 +201,8 @@ class KubernetesRuntime:
     async def _look(self, plugin: str) -> float | None:
         kept = self._kept.get(plugin)
         if not self._leads() or not self._mirrors.synced:
+            if kept is not None:
+                kept.state = None
             return LOOK_AGAIN if kept is None or not self._mirrors.synced else None
         if kept is None:
             return await self._clear(plugin)
@@ -211,12 +221,13 @@ class KubernetesRuntime:
         deployment, pods = self._found(kept.workload)
         if deployment is None and kept.suspended:
             return  # there is nothing to suspend
-        before = read(deployment)
-        state = _judged(kept.workload, deployment, counted(before, pods, kept.workload.manifest.spec.restart))
+        before = kept.state or read(deployment)
+        state = judged(kept.workload, deployment, counted(before, pods, kept.workload.manifest.spec.restart))
         self._tell_exits(before, state, pods)
-        await self._write(kept, state)
+        await self._write(kept, state, deployment)
         if deployment is not None and state != before:
             await self._writer.remember(deployment, state)
+            kept.state = state
 
     async def _look_at_mounts(self, kept: _Kept) -> float:
         """Find out what pods wait for; gives when to look again."""
@@ -234,16 +245,18 @@ class KubernetesRuntime:
             if after.restarts.last is not None and after.seen.get(uid, 0) > before.seen.get(uid, 0):
                 self._exited(instance_of(pod), after.restarts.last)
 
-    async def _write(self, kept: _Kept, state: State) -> None:
+    async def _write(self, kept: _Kept, state: State, deployment: Object | None) -> None:
         workload = kept.workload
         replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
         wanted = await asyncio.to_thread(objects.wanted, Wish(workload, replicas), self._surroundings)
+        made = next(item for item in wanted if item["kind"] == "Deployment")
         if state.broken[0] == workload.revision:
-            deployment = next(item for item in wanted if item["kind"] == "Deployment")
-            namespace = deployment["metadata"]["namespace"]
+            namespace = made["metadata"]["namespace"]
             older = await self._writer.template_of(workload.name, namespace, state.served)
-            if older is not None:
-                deployment["spec"]["template"] = older
+            made["spec"]["template"] = older or made["spec"]["template"]
+        elif deployment is not None and same(deployment, made):
+            # Nothing is restarted only because a newer controller would word it otherwise.
+            made["spec"]["template"] = deployment["spec"]["template"]
         await self._writer.write(workload.name, wanted)
 
     async def _clear(self, plugin: str) -> float | None:
@@ -276,22 +289,3 @@ class KubernetesRuntime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cluster.aclose()
-
-
-def _judged(workload: Workload, deployment: Object | None, state: State) -> State:
-    """Take note of what became ready, what did not in time, and what is asked for anew. Pure."""
-    if deployment is None:
-        return state
-    asked = workload.manifest.metadata.annotations.get(RESTARTED, "")
-    running = revision_of(deployment)
-    if restarted_of(deployment) != asked or workload.revision not in {running, state.broken[0]}:
-        return replace(state, restarts=forgiven(state.restarts), broken=("", ""))
-    if running != workload.revision:
-        return state
-    if complete(deployment) and deployment["spec"].get("replicas"):
-        return replace(state, served=workload.revision)
-    rolls_back = workload.manifest.spec.update.on_failure is OnFailure.ROLLBACK
-    if late(deployment) and state.served not in {"", workload.revision} and rolls_back:
-        why = state.restarts.last.message if state.restarts.last else ""
-        return replace(state, broken=(workload.revision, why or "it did not become ready in time"))
-    return state
