@@ -24,6 +24,7 @@ from xcore.runtimes.kubernetes.found import (
     instance_of,
     leaves,
     missing_of,
+    restarted_of,
     revision_of,
     waits_for_volumes,
 )
