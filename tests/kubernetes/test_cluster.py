@@ -78,7 +78,7 @@ def test_the_audit_log_is_a_witness(cluster, namespace):
     def seen():
         return [
             entry["user"]["username"]
-            for entry in cluster.audited()
+            for entry in cluster.audited(namespace)
             if entry["verb"] == "create" and entry["objectRef"].get("namespace") == namespace
             if entry["objectRef"]["resource"] == "configmaps" and entry["user"]["username"] == "admin"
         ]
