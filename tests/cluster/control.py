@@ -74,6 +74,7 @@ def _controllers() -> tuple[str, ...]:
     return (
         *("--use-service-account-credentials", f"--root-ca-file={PKI / 'ca.crt'}"),
         f"--service-account-private-key-file={PKI / 'accounts.key'}",
+        f"--flex-volume-plugin-dir={DATA / 'plugins'}",
         # A lost node is noticed after 20 s instead of 50: tests wait for it. Kubelets tell of themselves every 5 s.
         "--node-monitor-grace-period=20s",
     )

@@ -111,4 +111,5 @@ def _end_everything() -> None:
         processes.kill(name)
     for place in (SECOND, FIRST):
         node.remove(place)
+    node.remove_common()
     network.close_down()

@@ -61,14 +61,21 @@ def remove(node: NodePlace) -> None:
     wait_for(lambda: _end_cgroups(node), f"the end of the pods of {node.name}", seconds=30, every=0.1)
     _unmount(node.folder)
     network.remove_address(node.address)
+    for path in _elsewhere(node):
+        path.unlink(missing_ok=True)
     shutil.rmtree(node.folder, ignore_errors=True)
-    for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and str(link.readlink()).startswith(f"{node.folder}/"):
-            link.unlink()
-    for result in Path("/var/lib/cni/results").glob(f"xcore-{node.name}-*"):
-        result.unlink()
     for name in (node.kubelet, node.containerd):
         (processes.RECORDS / f"{name}.json").unlink(missing_ok=True)
+
+
+def remove_common() -> None:
+    """What kubelets leave in a place of their own, when no node is left."""
+    common = Path("/var/lib/kubelet/device-plugins")
+    for name in ("kubelet.sock", "kubelet_internal_checkpoint"):
+        (common / name).unlink(missing_ok=True)
+    for folder in (common, common.parent, Path("/var/lib/cni/results"), Path("/var/lib/cni")):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _configure(node: NodePlace) -> None:
@@ -97,6 +104,12 @@ def _cni(node: NodePlace) -> dict[str, object]:
 
 def _containerd(node: NodePlace) -> str:
     cri = 'plugins."io.containerd.grpc.v1.cri"'
+    runtimes = "".join(
+        f"[{cri}.containerd.runtimes.{name}]\n"
+        'runtime_type = "io.containerd.runc.v2"\n'
+        f'[{cri}.containerd.runtimes.{name}.options]\nRoot = "{node.folder}/runc"\n'
+        for name in ("runc", SECOND_RUNTIME)
+    )
     return f"""version = 2
 root = "{node.folder}/containerd"
 state = "{node.folder}/state"
@@ -110,11 +123,7 @@ netns_mounts_under_state_dir = true
 [{cri}.cni]
 bin_dir = "{CNI_PROGRAMS}"
 conf_dir = "{node.folder}/cni"
-[{cri}.containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[{cri}.containerd.runtimes.{SECOND_RUNTIME}]
-runtime_type = "io.containerd.runc.v2"
-"""
+{runtimes}"""
 
 
 def _kubelet(node: NodePlace) -> dict[str, object]:
@@ -192,6 +201,17 @@ def _shims(node: NodePlace) -> Iterator[int]:
             words = (process / "cmdline").read_bytes().split(b"\0")
             if b"containerd-shim" in words[0] and str(node.socket).encode() in words:
                 yield int(process.name)
+
+
+def _elsewhere(node: NodePlace) -> Iterator[Path]:
+    """Files outside its folder: links to logs, sockets of shims, what CNI remembers of sandboxes."""
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{node.folder}/"):
+            yield link
+    for address in node.folder.glob("state/io.containerd.runtime.v2.task/k8s.io/*/address"):
+        yield Path(address.read_text().removeprefix("unix://"))
+    for sandbox in node.folder.glob("containerd/io.containerd.grpc.v1.cri/sandboxes/*"):
+        yield from Path("/var/lib/cni/results").glob(f"*-{sandbox.name}-*")
 
 
 def _unmount(folder: Path) -> None:
