@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import build, enforcer as netpol, lifecycle, processes, reach
+from tests.cluster import build, enforcer as netpol, lifecycle, node, processes, reach
 from tests.cluster.commands import run
 from tests.cluster.places import AUDIT_LOG, KUBECONFIG, ROOT, SECOND
 
@@ -59,6 +59,13 @@ class Cluster:
         # The last line may still be in the making. Only what is asked for is parsed: there are very many.
         lines = AUDIT_LOG.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines if text in line]
+
+    def processes_of(self, namespace: str, pod: str) -> list[int]:
+        """The processes in a pod's containers, to be sent signals that its own first process would not get."""
+        self._must_be_own()
+        containers = self.get("-n", namespace, "pod", pod)["status"]["containerStatuses"]
+        names = [entry["containerID"].removeprefix("containerd://") for entry in containers]
+        return [pid for name in names for pid in node.processes_of(name)]
 
     def kill(self, part: str) -> None:
         """End one of its processes at once: kube-apiserver, kube-scheduler, kubelet-node1, …"""

@@ -51,6 +51,13 @@ def ready(node: NodePlace, programs: Path) -> bool:
     return succeeds(programs / "kubectl", "--kubeconfig", KUBECONFIG, *wanted)
 
 
+def processes_of(container: str) -> list[int]:
+    """The processes of a container, by its id without a scheme, as this machine knows them; the oldest first."""
+    top = CGROUPS if len(_hierarchies()) == 1 else CGROUPS / "pids"
+    groups = top.glob(f"xcore-node*/kubepods/**/{container}")
+    return sorted(int(pid) for group in groups for pid in (group / "cgroup.procs").read_text().split())
+
+
 def remove(node: NodePlace) -> None:
     """End everything on the node and remove what it left on the machine; its object in the cluster is another matter."""
     processes.kill(node.kubelet)

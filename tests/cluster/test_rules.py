@@ -51,6 +51,14 @@ def test_pods_that_no_policy_names_are_not_isolated():
     assert elements(text, "isolated_ingress") == elements(text, "isolated_egress") == []
 
 
+def test_a_pod_that_is_not_known_yet_reaches_nothing():
+    """Between its start and its address in the API a pod is cut off, from pods as from the node."""
+    text = table(NAMESPACES, PODS, [])
+    stranger = "ip saddr 10.244.0.0/16 ip saddr != @pods drop"
+    assert stranger in chain(text, "forward")
+    assert stranger in chain(text, "input")
+
+
 @pytest.mark.parametrize(
     ("spec", "ingress", "egress"),
     [

@@ -1,6 +1,9 @@
 """The cluster of the tests does what a cluster does: without that, no other test here means anything."""
 
 import http.client
+import json
+import os
+import signal
 import time
 
 import pytest
@@ -22,6 +25,22 @@ metadata: {name: allow}
 spec:
   podSelector: {matchLabels: {app: two}}
   ingress: [{from: [{podSelector: {matchLabels: {app: one}}}], ports: [{port: http}]}]
+"""
+NO_EGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nothing}
+spec: {podSelector: {matchLabels: {app: one}}, policyTypes: [Egress]}
+"""
+CONNECT = """
+import json, socket, sys
+def connects(target):
+    try:
+        socket.create_connection(target, 1).close()
+    except OSError:
+        return False
+    return True
+print(json.dumps([connects(tuple(target)) for target in json.loads(sys.argv[1])]))
 """
 ASK = "import urllib.request as u; print(u.urlopen('http://{}:8080/', timeout=1).status)"
 
@@ -52,6 +71,12 @@ def reaches(cluster, namespace, pod, target):
         return cluster.kubectl(*command).strip() == "200"
     except ClusterError:
         return False
+
+
+def connects(cluster, namespace, pod, targets):
+    """Which of the targets a pod can open a connection to."""
+    command = ("-n", namespace, "exec", pod, "--", "python3", "-c", CONNECT, json.dumps(targets))
+    return json.loads(cluster.kubectl(*command))
 
 
 def test_a_restricted_pod_becomes_ready_and_answers(cluster, namespace, sandbox_image):
@@ -120,6 +145,33 @@ def test_policies_are_in_force_only_while_the_enforcer_is_on(cluster, namespace,
     assert who() == ["one"]
 
 
+def test_a_pod_without_egress_reaches_neither_pods_nor_the_node(cluster, namespace, sandbox_image, enforcer):
+    """With the enforcer on and egress denied: no pod, no name, no API server, also after that was away for a while."""
+    _, two = run_pods(cluster, namespace, sandbox_image, "one", "two")
+    targets = [(two, 8080), ("10.96.0.1", 443), ("10.245.0.10", 6443), ("10.96.0.10", 53)]
+    assert connects(cluster, namespace, "one", targets) == [True] * 4
+    cluster.kill("kube-apiserver")
+    cluster.start("kube-apiserver")
+    wait_for(lambda: _succeeds(cluster, "get", "--raw=/readyz"), "an API server that is ready")
+    cluster.kubectl("-n", namespace, "apply", "-f", "-", input=NO_EGRESS)
+    wait_for(
+        lambda: connects(cluster, namespace, "one", targets) == [False] * 4,
+        "a pod that is cut off",
+        seconds=30,
+    )
+    assert status(two) == 200
+
+
+def test_a_pod_is_stopped_and_goes_on(cluster, namespace, sandbox_image):
+    """The processes of a pod can be stopped and continued from outside."""
+    (address,) = run_pods(cluster, namespace, sandbox_image, "one")
+    (pid,) = cluster.processes_of(namespace, "one")
+    os.kill(pid, signal.SIGSTOP)
+    assert status(address) is None
+    os.kill(pid, signal.SIGCONT)
+    assert status(address) == 200
+
+
 def test_the_api_server_comes_back(cluster, namespace):
     """An API server that was killed answers again when it is started, with all it knew."""
     cluster.kubectl("-n", namespace, "create", "configmap", "kept")
@@ -130,6 +182,14 @@ def test_the_api_server_comes_back(cluster, namespace):
     cluster.start("kube-apiserver")
     wait_for(lambda: bool(_kept(cluster, namespace)), "the API server is back", seconds=60)
     assert time.monotonic() - begun < 60
+
+
+def _succeeds(cluster, *arguments):
+    try:
+        cluster.kubectl("--request-timeout=3s", *arguments)
+    except ClusterError:
+        return False
+    return True
 
 
 def _kept(cluster, namespace):
