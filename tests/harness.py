@@ -112,6 +112,12 @@ class Controller:
         self.process.kill()
         self.process.wait(10)
 
+    def memory(self, field: str = "VmRSS") -> int:
+        """Bytes it has, by a field of proc(5)'s `status`."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
     # -- as a client --------------------------------------------------------------------------------------------
 
     def client(self) -> httpx.Client:

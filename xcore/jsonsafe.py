@@ -1,7 +1,7 @@
 """Reads JSON that strangers wrote into plain data, as strictly as `yamlsafe` reads YAML.
 
-Refused: more than 64 KiB, anything but UTF-8, nesting deeper than 16, duplicate keys, NaN and Infinity, whole numbers beyond
-64 bits, halves of surrogate pairs.
+Refused: more than 64 KiB and nesting deeper than 16 (unless more is asked for), anything but UTF-8, duplicate keys, NaN and
+Infinity, whole numbers beyond 64 bits, halves of surrogate pairs.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class _Refused(ValueError):
     """One broken rule, in words."""
 
 
-def load(text: bytes, *, name: str) -> JsonValue:
+def load(text: bytes, *, name: str, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> JsonValue:
     """The data in a JSON document; raises InvalidManifest saying what is wrong with `name`."""
     try:
-        data: JsonValue = _DECODER.decode(_decoded(text))
-        _check(data, 0)
+        data: JsonValue = _DECODER.decode(_decoded(text, max_bytes))
+        _check(data, max_depth)
     except UnicodeDecodeError:
         raise _invalid(name, "must be UTF-8") from None
     except RecursionError:
-        raise _invalid(name, f"must not be nested deeper than {MAX_DEPTH} levels") from None
+        raise _invalid(name, f"must not be nested deeper than {max_depth} levels") from None
     except json.JSONDecodeError as error:
         raise _invalid(name, f"is not JSON: {error.msg} on line {error.lineno}") from None
     except _Refused as error:
@@ -42,9 +42,9 @@ def _invalid(name: str, what: str) -> InvalidManifest:
     return InvalidManifest(f"{name} cannot be read", [Problem("", what)])
 
 
-def _decoded(text: bytes) -> str:
-    if len(text) > MAX_BYTES:
-        raise _Refused(f"must be at most {MAX_BYTES // 1024} KiB")
+def _decoded(text: bytes, max_bytes: int) -> str:
+    if len(text) > max_bytes:
+        raise _Refused(f"must be at most {max_bytes // 1024} KiB")
     return text.decode("utf-8")
 
 
@@ -79,12 +79,12 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _check(data: JsonValue, depth: int) -> None:
+def _check(data: JsonValue, max_depth: int, depth: int = 0) -> None:
     if isinstance(data, str):
         if not data.isascii() and any("\ud800" <= letter <= "\udfff" for letter in data):
             raise _Refused("must not hold half of a surrogate pair")
     elif isinstance(data, dict | list):
-        if depth >= MAX_DEPTH:
-            raise _Refused(f"must not be nested deeper than {MAX_DEPTH} levels")
+        if depth >= max_depth:
+            raise _Refused(f"must not be nested deeper than {max_depth} levels")
         for part in (*data, *data.values()) if isinstance(data, dict) else data:
-            _check(part, depth + 1)
+            _check(part, max_depth, depth + 1)

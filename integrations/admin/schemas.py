@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from xcore.manifest import json_schema
 
+MAX_REVISION = 2**53
 _AT = "#/components/schemas/"
 
 
@@ -38,6 +39,16 @@ _FORM = {
 }
 SENT = _content({"application/json": _MANIFEST, "application/yaml": _MANIFEST, "multipart/form-data": _FORM})
 PATCH = _content({"application/merge-patch+json": {"type": "object"}})
+ROLLBACK = _content(
+    {
+        "application/json": {
+            "type": "object",
+            "properties": {"revision": {"type": "integer", "minimum": 1, "maximum": MAX_REVISION}},
+            "required": ["revision"],
+            "additionalProperties": False,
+        }
+    }
+)
 PLUGIN: dict[str, Any] = {
     "description": "The plugin",
     "content": {"application/json": {"schema": {"$ref": f"{_AT}Plugin"}}},

@@ -60,24 +60,18 @@ def test_64_mib_go_up_and_down_in_16_mib_of_memory(controller: Controller) -> No
     before = restarted(controller)
     answer = controller.request("POST", "/app/bulk/up", content=(PIECE for _ in range(pieces)))
     assert (answer.status, answer.content.decode()) == (200, whole)
-    assert memory(controller, "VmHWM") - before <= MOST
+    assert controller.memory("VmHWM") - before <= MOST
     before, got = restarted(controller), hashlib.sha256()
     with controller.client() as client, client.stream("GET", f"/app/bulk/down?{SIZE}") as stream:
         for piece in stream.iter_raw():
             got.update(piece)
     expected = hashlib.sha256(PIECE * pieces + hashlib.sha256().hexdigest().encode())
     assert got.hexdigest() == expected.hexdigest()
-    assert memory(controller, "VmHWM") - before <= MOST
+    assert controller.memory("VmHWM") - before <= MOST
 
 
 def restarted(controller: Controller) -> int:
     """Set the mark of the highest resident memory back to what it is now (proc(5)); gives that in bytes."""
     assert controller.process is not None
     Path(f"/proc/{controller.process.pid}/clear_refs").write_text("5")
-    return memory(controller, "VmRSS")
-
-
-def memory(controller: Controller, field: str) -> int:
-    assert controller.process is not None
-    lines = Path(f"/proc/{controller.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+    return controller.memory()

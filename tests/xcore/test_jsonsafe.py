@@ -40,6 +40,16 @@ def test_json_that_breaks_a_rule_is_refused_in_words(text, says):
         load(text, name="the manifest")
 
 
+def test_who_needs_more_room_says_so():
+    """The bounds of size and depth are those of manifests unless others are given; nothing else is let through."""
+    large = b"[" * 17 + b'"' + b"x" * 65_536 + b'"' + b"]" * 17
+    assert load(large, name="it", max_bytes=2**17, max_depth=17)
+    with pytest.raises(InvalidManifest, match="at most 128 KiB"):
+        load(large + b" " * 2**17, name="it", max_bytes=2**17, max_depth=17)
+    with pytest.raises(InvalidManifest, match="deeper than 3"):
+        load(b"[[[[]]]]", name="it", max_depth=3)
+
+
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_the_error_is_ours(text):
     with contextlib.suppress(InvalidManifest):
