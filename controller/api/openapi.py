@@ -8,7 +8,6 @@ callbacks, security schemes and references that leave the document.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -17,11 +16,13 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from integrations.admin.access import require_key
-from xcore.errors import UpstreamError
+from xcore import jsonsafe
+from xcore.errors import InvalidManifest, UpstreamError
 from xcore.routes import Route, RouteTable
 from xcore.spec import Access
 
 MAX_DOCUMENT = 2**20
+MAX_DEPTH = 64
 SECONDS = 5.0
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 _OPERATION = ("summary", "description", "deprecated", "parameters", "requestBody", "responses")
@@ -66,11 +67,10 @@ class PluginDocuments:
 
 
 def _document(body: bytes) -> dict[str, Any] | None:
-    if len(body) > MAX_DOCUMENT:
-        return None
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        # As strictly as a manifest: what JSON cannot hold (NaN, half a surrogate pair) could not be written again.
+        found = jsonsafe.load(body, name="the document", max_bytes=MAX_DOCUMENT, max_depth=MAX_DEPTH)
+    except InvalidManifest:
         return None
     return found if isinstance(found, dict) and str(found.get("openapi", "")).startswith("3.") else None
 
