@@ -16,7 +16,9 @@ from pathlib import Path
 REPOSITORY = "xcore/sandbox"
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ("sandbox_image/Dockerfile", "sandbox_image/requirements.txt")
-HOST_ONLY = ("sandbox_image/build.py", "sandbox_image/launch.py", "sandbox_image/tag.py")
+HOST_ONLY = tuple(
+    f"sandbox_image/{name}.py" for name in ("base", "build", "building", "commands", "launch", "tag")
+)
 
 
 def image_tag() -> str:

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from sandbox_image.tag import image_tag
+from controller.image import tag as controller_image
+from sandbox_image import tag as sandbox_image
 from tests.cluster.commands import ClusterError, run, say, succeeds
 from tests.cluster.places import FIRST, SECOND, NodePlace
 
@@ -14,8 +15,8 @@ SECONDS = 300
 
 
 def of_the_project() -> tuple[str, ...]:
-    """What this checkout's plugins run in."""
-    return (image_tag(),)
+    """What this checkout's plugins and controllers run in."""
+    return sandbox_image.image_tag(), controller_image.image_tag()
 
 
 def answers(node: NodePlace) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controller.image import tag as controller
 from sandbox_image.tag import image_tag
 from tests.cluster.fixtures import Cluster
 
@@ -11,3 +12,10 @@ def sandbox_image(cluster: Cluster) -> str:
     """The sandbox image, on every node there is."""
     cluster.load(image_tag())
     return image_tag()
+
+
+@pytest.fixture(scope="session")
+def controller_image(cluster: Cluster, sandbox_image: str) -> str:
+    """The controller's image, on every node there is; beside that of the sandboxes it starts."""
+    cluster.load(controller.image_tag())
+    return controller.image_tag()
