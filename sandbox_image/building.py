@@ -24,11 +24,15 @@ from sandbox_image.tag import ROOT
 
 
 class Recipe(NamedTuple):
-    """What an image is made of, as paths relative to ROOT; `app` is what of ours goes into it."""
+    """What an image is made of, as paths relative to ROOT; `app` is what of ours goes into it.
+
+    `release`: the name it has besides, for whoever cannot know what it holds.
+    """
 
     dockerfile: str
     requirements: str
     app: Iterable[str]
+    release: str = ""
 
 
 def main(program: str, image_tag: Callable[[], str], recipe: Recipe) -> int:
@@ -36,21 +40,21 @@ def main(program: str, image_tag: Callable[[], str], recipe: Recipe) -> int:
     options = _arguments(program)
     tag = options.tag or image_tag()
     try:
-        if options.if_missing and have_image(tag):
-            return 0
-        started = time.monotonic()
-        build(recipe, tag, options.base)
+        if not (options.if_missing and have_image(tag)):
+            build(recipe, tag, options.base)
+        if recipe.release:
+            run("docker", "tag", tag, recipe.release, failure=f"{recipe.release} cannot be named so")
     except BuildError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
-    say(f"{tag} is ready after {time.monotonic() - started:.0f} s")
     return 0
 
 
 def build(recipe: Recipe, tag: str, wanted_base: str | None) -> None:
     """Make the image `tag` on `wanted_base`, or on the best base to be had here."""
+    started = time.monotonic()
     run("docker", "version", "--format", "{{.Server.Version}}", failure="no Docker engine answers")
     image = find_base(wanted_base)
     base = ask(image)
@@ -71,6 +75,7 @@ def build(recipe: Recipe, tag: str, wanted_base: str | None) -> None:
             failure="the image does not build",
             environment=_builder(),
         )
+    say(f"{tag} is ready after {time.monotonic() - started:.0f} s")
 
 
 def make_site(site: Path, base: Base, requirements: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Iterator
 
 from sandbox_image.tag import ROOT
@@ -16,6 +17,11 @@ def image_tag() -> str:
     """The image of the code this process runs, e.g. `xcore/controller:0a1b2c3d4e5f`."""
     parts = (f"{name}\0{hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}\n" for name in sources())
     return f"{REPOSITORY}:{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}"
+
+
+def release_tag() -> str:
+    """What chart and manifests call it, e.g. `xcore/controller:0.1.0`."""
+    return f"{REPOSITORY}:{importlib.metadata.version('xcore-platform')}"
 
 
 def sources() -> Iterator[str]:

@@ -16,7 +16,7 @@ SECONDS = 300
 
 def of_the_project() -> tuple[str, ...]:
     """What this checkout's plugins and controllers run in."""
-    return sandbox_image.image_tag(), controller_image.image_tag()
+    return sandbox_image.image_tag(), controller_image.image_tag(), controller_image.release_tag()
 
 
 def answers(node: NodePlace) -> bool:

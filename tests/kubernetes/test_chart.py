@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.image.tag import release_tag
 from manifests.render import INSTALL, crd_templates, install
 from tests.cluster import build
 from tests.kubernetes.rendering import (
@@ -67,6 +68,29 @@ def test_definitions_in_the_chart_are_the_models():
 def test_install_yaml_is_the_chart(helm):
     """What is applied without Helm is what the chart renders (`make manifests` writes it)."""
     assert (ROOT / INSTALL).read_text("utf-8") == install(str(helm))
+
+
+def test_chart_and_manifests_name_the_image_that_is_built(helm):
+    """The default image is the one `make image` makes: the chart's version is the project's."""
+    (chart,) = (spec for name, spec in pods(rendered(helm)) if name == "xcore")
+    (rendering,) = (spec for _, spec in pods((ROOT / INSTALL).read_text("utf-8")))
+    assert {spec["containers"][0]["image"] for spec in (chart, rendering)} == {release_tag()}
+
+
+def test_kustomize_gives_what_install_yaml_holds():
+    """`kubectl apply -k manifests/` and `-f manifests/install.yaml` apply the same."""
+    kubectl = build.programs() / "kubectl"
+    made = subprocess.run(
+        [kubectl, "kustomize", ROOT / "manifests"], capture_output=True, text=True, check=True
+    )
+    one, other = (
+        sorted(
+            objects(text),
+            key=lambda o: (o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]),
+        )
+        for text in (made.stdout, (ROOT / INSTALL).read_text("utf-8"))
+    )
+    assert one == other
 
 
 def test_install_yaml_holds_no_secret():
