@@ -54,3 +54,34 @@ def test_a_pod_that_is_not_restricted_is_refused_beside_the_plugins(empty):
     empty.helm("install", replicas="0")
     with pytest.raises(ClusterError, match="violates PodSecurity"):
         empty.cluster.kubectl("run", "root", "--image=none", "--namespace", empty.plugins)
+
+
+def may(release: Release, verb: str, kind: str, namespace: str) -> bool:
+    """Whether the API server would let the controller do that."""
+    account = f"system:serviceaccount:{release.name}:xcore"
+    question = ("auth", "can-i", verb, kind, f"--as={account}", f"--namespace={namespace}")
+    try:
+        return release.cluster.kubectl(*question).strip() == "yes"
+    except ClusterError:  # "no" is an exit status, too
+        return False
+
+
+def test_the_controller_may_do_its_work_and_nothing_else(empty):
+    """Asked of the API server: plugins and what they are made of, where plugins are; no Secrets, no exec, no other place."""
+    empty.helm("install", replicas="0")
+    work = ("list plugins", "patch plugins/status", "patch deployments.apps", "create pods", "get pods/log")
+    for verb, kind in map(str.split, work):
+        assert may(empty, verb, kind, empty.plugins), (verb, kind)
+        assert not may(empty, verb, kind, "kube-system"), (verb, kind)
+    assert may(empty, "update", "leases.coordination.k8s.io", empty.name)
+    assert may(empty, "list", "pluginclasses.xcore.dev", "default")
+    never = (
+        "get secrets",
+        "list secrets",
+        "create pods/exec",
+        "create serviceaccounts/token",
+        "create rolebindings",
+    )
+    for verb, kind in map(str.split, never):
+        assert not may(empty, verb, kind, empty.plugins), (verb, kind)
+        assert not may(empty, verb, kind, empty.name), (verb, kind)
