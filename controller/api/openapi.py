@@ -1,20 +1,20 @@
 """`/openapi.json` and `/docs`: the control plane, and behind the key every plugin that is ready.
 
-What a plugin says of itself is a stranger's: bounded in size and time, taken over part by part, its references and
-operation ids below its own name. Dropped is whatever would lead a browser elsewhere with the key in hand: servers, links,
-callbacks, security schemes and references that leave the document.
+What a plugin says of itself is a stranger's: bounded in size and time, and made anew (`parts`) before it is shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from controller.api.parts import Part, part_of
 from integrations.admin.access import require_key
 from xcore import jsonsafe
 from xcore.errors import InvalidManifest, UpstreamError
@@ -24,24 +24,21 @@ from xcore.spec import Access
 MAX_DOCUMENT = 2**20
 MAX_DEPTH = 64
 SECONDS = 5.0
-_METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
-_OPERATION = ("summary", "description", "deprecated", "parameters", "requestBody", "responses")
-_COMPONENTS = ("schemas", "responses", "parameters", "examples", "requestBodies", "headers")
-_SHARED = "#/components/"
 _KEY = "HTTPBearer"  # the name FastAPI gives to the control plane's
 _bearer = HTTPBearer(auto_error=False)
+_log = logging.getLogger("xcore.controller")
 
 router = APIRouter(include_in_schema=False)
 
 
 class PluginDocuments:
-    """The documents of all plugins that are ready, each asked for once an instance."""
+    """The parts of all plugins that are ready, each asked for and judged once an instance."""
 
     def __init__(self, routes: RouteTable) -> None:
         self._routes = routes
-        self._known: dict[str, tuple[str, dict[str, Any] | None]] = {}
+        self._known: dict[str, tuple[str, Part | None]] = {}
 
-    async def all(self) -> list[tuple[Route, dict[str, Any]]]:
+    async def all(self) -> list[tuple[Route, Part]]:
         """Ask those that were not asked yet; who has none, or cannot be asked now, is left out."""
         routes = [
             route for route in self._routes if route.target is not None and route.manifest.spec.entrypoint
@@ -50,7 +47,7 @@ class PluginDocuments:
         names = {route.plugin for route in routes}
         self._known = {name: known for name, known in self._known.items() if name in names}
         found = ((route, self._known.get(route.plugin, ("", None))[1]) for route in routes)
-        return [(route, document) for route, document in found if document is not None]
+        return [(route, part) for route, part in found if part is not None]
 
     async def _learn(self, route: Route) -> None:
         target = route.target
@@ -63,96 +60,44 @@ class PluginDocuments:
             status, body = await target.endpoint.get("/openapi", seconds=SECONDS, limit=MAX_DOCUMENT + 1)
         except UpstreamError:
             return
-        self._known[route.plugin] = (target.instance, _document(body) if status == 200 else None)
+        # In a thread: a large one takes a while, and requests go on.
+        part = await asyncio.to_thread(_part, route.plugin, body) if status == 200 else None
+        self._known[route.plugin] = (target.instance, part)
 
 
-def _document(body: bytes) -> dict[str, Any] | None:
+def _part(plugin: str, body: bytes) -> Part | None:
+    """A plugin's part; what cannot be used of its document is told in the log."""
     try:
         # As strictly as a manifest: what JSON cannot hold (NaN, half a surrogate pair) could not be written again.
         found = jsonsafe.load(body, name="the document", max_bytes=MAX_DOCUMENT, max_depth=MAX_DEPTH)
-    except InvalidManifest:
+    except InvalidManifest as error:
+        _log.warning("the OpenAPI document of %s is left out of /openapi.json: %s", plugin, error)
         return None
-    return found if isinstance(found, dict) and str(found.get("openapi", "")).startswith("3.") else None
+    if not isinstance(found, dict) or not str(found.get("openapi", "")).startswith("3."):
+        _log.warning("the OpenAPI document of %s is left out of /openapi.json: it is none of 3.x", plugin)
+        return None
+    part = part_of(plugin, found)
+    if part.left_out:
+        _log.warning(
+            "of the OpenAPI document of %s, %d parts are not valid and left out of /openapi.json",
+            plugin,
+            part.left_out,
+        )
+    return part
 
 
-def merged(base: Mapping[str, Any], plugins: list[tuple[Route, dict[str, Any]]]) -> dict[str, Any]:
-    """One document of the control plane's and the plugins'; a plugin's that cannot be read is left out."""
+def merged(base: Mapping[str, Any], plugins: list[tuple[Route, Part]]) -> dict[str, Any]:
+    """One document of the control plane's and the plugins' parts."""
     paths: dict[str, Any] = dict(base.get("paths", {}))
     components = {kind: dict(parts) for kind, parts in base.get("components", {}).items()}
-    for route, document in plugins:
-        try:
-            named = _Named(route, document)
-            own_paths, own_components = dict(named.paths()), dict(named.components())
-        except RecursionError:
-            continue
-        paths.update(own_paths)
-        for kind, parts in own_components.items():
+    for route, part in plugins:
+        for path, operations in part.paths.items():
+            public = route.manifest.action(path.split("/")[3]).access is Access.PUBLIC
+            security: dict[str, Any] = {"security": [] if public else [{_KEY: []}]}
+            paths[path] = {method: {**operation, **security} for method, operation in operations.items()}
+        for kind, parts in part.components.items():
             components.setdefault(kind, {}).update(parts)
     return {**base, "paths": paths, "components": components}
-
-
-class _Named:
-    """A plugin's document with the plugin's name in front of whatever could meet another's."""
-
-    def __init__(self, route: Route, document: dict[str, Any]) -> None:
-        self._plugin, self._manifest, self._document = route.plugin, route.manifest, document
-
-    def paths(self) -> Iterator[tuple[str, Any]]:
-        for path, item in _members(self._document.get("paths")):
-            if path.startswith("/") and isinstance(item, dict):
-                shared = self._taken(item, ("summary", "description", "parameters"))
-                operations = {
-                    method: self._operation(method, path, item[method])
-                    for method in _METHODS
-                    if isinstance(item.get(method), dict)
-                }
-                yield f"/app/{self._plugin}{path}", {**shared, **operations}
-
-    def components(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for kind, parts in _members(self._document.get("components")):
-            if kind in _COMPONENTS:
-                yield kind, {f"{self._plugin}.{name}": self._part(kind, one) for name, one in _members(parts)}
-
-    def _part(self, kind: str, part: Any) -> Any:
-        return self._own(_without_links(part) if kind == "responses" else part)
-
-    def _operation(self, method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]:
-        taken = self._taken(operation, _OPERATION)
-        taken["responses"] = {
-            status: _without_links(one) for status, one in _members(taken.get("responses"))
-        } or {"default": {"description": "unknown"}}
-        own_name = operation.get("operationId")
-        public = self._manifest.action(path.split("/")[1]).access is Access.PUBLIC
-        return {
-            **taken,
-            "operationId": f"{self._plugin}.{own_name if isinstance(own_name, str) else f'{method} {path}'}",
-            "tags": [self._plugin],
-            "security": [] if public else [{_KEY: []}],
-        }
-
-    def _taken(self, found: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-        return {key: self._own(found[key]) for key in keys if key in found}
-
-    def _own(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._own(one) for one in value]
-        if isinstance(value, str) and value.startswith(_SHARED):  # a reference, or a discriminator's mapping
-            kind, slash, name = value.removeprefix(_SHARED).partition("/")
-            return f"{_SHARED}{kind}{slash}{self._plugin}.{name}"
-        if not isinstance(value, dict):
-            return value
-        reference = value.get("$ref")
-        if isinstance(reference, str) and not reference.startswith(_SHARED):
-            return {}
-        return {key: self._own(one) for key, one in value.items()}
-
-
-def _members(value: Any) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
-
-
-def _without_links(response: Any) -> Any:
-    return {k: v for k, v in response.items() if k != "links"} if isinstance(response, dict) else response
 
 
 def install(app: FastAPI, routes: RouteTable) -> None:

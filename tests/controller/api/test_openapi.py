@@ -1,12 +1,12 @@
-"""The merged document: valid, nobody's parts meet, and nothing in it leads a browser elsewhere."""
+"""The merged document: everybody's parts, which never meet, and each plugin asked for its own once an instance."""
 
 import asyncio
-import json
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from controller.api.openapi import MAX_DOCUMENT, PluginDocuments, merged
+from controller.api.parts import part_of
 from tests.support import document as manifest_document
 from xcore.endpoint import AsgiEndpoint
 from xcore.errors import UpstreamUnreachable
@@ -35,7 +35,7 @@ class Sample(Plugin):
 
 async def described(name):
     async with serve(Sample, name=name) as client:
-        return (await client.get("openapi.json")).body
+        return part_of(name, (await client.get("openapi.json")).body)
 
 
 async def test_two_plugins_with_the_same_names_do_not_meet():
@@ -59,65 +59,6 @@ async def test_a_public_action_needs_no_key():
         BASE, [(route("one", actions=[{"name": "move", "access": "Public"}]), await described("one"))]
     )
     assert found["paths"]["/app/one/move"]["post"]["security"] == []
-
-
-def test_what_would_lead_elsewhere_is_dropped():
-    """Servers, links, callbacks, security schemes of its own, and references that leave the document."""
-    evil = {
-        "openapi": "3.0.0",
-        "servers": [{"url": "https://evil.example"}],
-        "paths": {
-            "/x": {
-                "servers": [{"url": "https://evil.example"}],
-                "get": {
-                    "servers": [{"url": "https://evil.example"}],
-                    "callbacks": {"c": {"https://evil.example": {}}},
-                    "security": [{"theirs": []}],
-                    "responses": {
-                        "200": {
-                            "description": "",
-                            "links": {"l": {"server": {"url": "https://evil.example"}}},
-                            "content": {"a/b": {"schema": {"$ref": "https://evil.example/schema"}}},
-                        }
-                    },
-                },
-                "post": "nonsense",
-                "trace": {},
-            },
-            "no-slash": {},
-            "/odd": 3,
-        },
-        "components": {
-            "securitySchemes": {"theirs": {"openIdConnectUrl": "https://evil.example"}},
-            "schemas": 3,
-        },
-    }
-    found = merged(BASE, [(route("one"), evil)])
-    assert "evil" not in json.dumps(found)
-    assert set(found["paths"]) == {"/healthz", "/app/one/x", "/app/one/odd"} - {"/app/one/odd"}
-    assert set(found["paths"]["/app/one/x"]) == {"get"}
-    validate(found, cls=OpenAPIV31SpecValidator)
-
-
-def nested(depth):
-    value = {}
-    for _ in range(depth):
-        value = {"items": value}
-    return value
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"openapi": "3.1.0"},
-        {"openapi": "3.1.0", "paths": []},
-        {"openapi": "3.1.0", "paths": {"/x": nested(100_000)}},
-    ],
-)
-def test_nonsense_adds_nothing(document):
-    """No paths, paths that are none, paths without a bottom."""
-    found = merged(BASE, [(route("one"), {**document, "components": nested(0)})])
-    assert [path for path in found["paths"] if path.startswith("/app/one") and found["paths"][path]] == []
 
 
 class Counting:
@@ -144,7 +85,7 @@ async def test_a_plugin_is_asked_once_an_instance():
     """Also when it is asked for by many, and once more when another instance serves."""
     table = Counting(200, b'{"openapi": "3.1.0"}')
     documents = PluginDocuments(table.routes)
-    assert [document for _, document in await documents.all()] == [{"openapi": "3.1.0"}]
+    assert [part.left_out for _, part in await documents.all()] == [0]
     await asyncio.gather(documents.all(), documents.all())
     assert table.asked == 1
     table.put("two")
