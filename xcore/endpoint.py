@@ -170,7 +170,11 @@ async def _ask(sock: socket.socket, path: str, limit: int) -> tuple[int, bytes]:
         sock.close()
         return 200, b""
     # Read by the stream's own rules: one request, connection closed by the other side at the end.
-    reader, writer = await asyncio.open_connection(sock=sock, limit=limit + 65536)
+    try:
+        reader, writer = await asyncio.open_connection(sock=sock, limit=limit + 65536)
+    except BaseException:
+        sock.close()
+        raise
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read(limit + 4096)
@@ -178,6 +182,8 @@ async def _ask(sock: socket.socket, path: str, limit: int) -> tuple[int, bytes]:
             answer += more
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     return _parse(answer, limit)
 
 

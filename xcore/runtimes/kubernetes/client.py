@@ -8,6 +8,7 @@ for what it will not do. Server-side apply (kubernetes.io, "Server-Side Apply") 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from xcore.errors import RuntimeUnavailable, WorkloadRejected
 MANAGER = "xcore"
 CALL_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 0.25
 # As controller-runtime has it.
 CALLS_PER_SECOND, BURST = 20.0, 30
 MAX_LINE = 16 * 2**20  # of a watch: an object has at most about 3 MiB
@@ -170,6 +172,8 @@ class Cluster:
 
     async def aclose(self) -> None:
         await self.api.close()
+        # Connections under TLS close a little later (docs.aiohttp.org, "Graceful Shutdown").
+        await asyncio.sleep(CLOSE_SECONDS)
 
     async def _ask(self, request: _Request) -> Object:
         await self.pace.take()
@@ -206,6 +210,7 @@ async def connect(kubeconfig: str | None, *, clock: Clock | None = None) -> Clus
         where = "the file KUBECONFIG names" if kubeconfig else "a pod's service account"
         raise RuntimeUnavailable(f"no cluster is known by {where}: {error}") from error
     settings.retries = None  # whoever asks decides
+    settings.client_session_kwargs = {"trust_env": False}  # else ~/.netrc is looked for with every request
     return Cluster(ApiClient(settings), Pace(clock or SystemClock()))
 
 

@@ -28,10 +28,11 @@ _SIGNALLED = 128
 def instance_of(pod: Object) -> Instance:
     """Read a pod that lives or ends."""
     meta, status = pod["metadata"], pod.get("status", {})
+    again = _container(pod).get("restartCount", 0)  # another process, with nothing left of the one before
     return Instance(
-        id=meta["name"],
+        id=f"{meta['name']}-{again}" if again else meta["name"],
         plugin=meta["labels"][PLUGIN],
-        revision=meta.get("annotations", {}).get(REVISION, ""),
+        revision=revision_of_pod(pod),
         generation=0,
         started_at=_seconds(status.get("startTime") or meta["creationTimestamp"]),
         endpoint=_endpoint(pod),
@@ -116,9 +117,21 @@ def revision_of(deployment: Object) -> str:
     return str(_marks(deployment).get(REVISION, ""))
 
 
+def as_it_is(deployment: Object) -> Object:
+    """Give its template, without the mark of a restart: that is nobody's wish for good."""
+    template: Object = deployment["spec"]["template"]
+    meta = template["metadata"]
+    marks = {name: mark for name, mark in meta.get("annotations", {}).items() if name != RESTARTED}
+    return {**template, "metadata": {**meta, "annotations": marks}}
+
+
 def restarted_of(deployment: Object) -> str:
     """Give when a restart was last asked for, as far as it was carried out."""
     return str(_marks(deployment).get(RESTARTED, ""))
+
+
+def revision_of_pod(pod: Object) -> str:
+    return str(pod["metadata"].get("annotations", {}).get(REVISION, ""))
 
 
 def _marks(deployment: Object) -> dict[str, Any]:

@@ -1,37 +1,38 @@
-"""What to make of what is found: ready, given up, or asked for anew; and which template goes on. Pure."""
+"""What to make of what is found: ready, given up, or asked for anew. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from xcore.restart import forgiven
 from xcore.runtimes.kubernetes.client import Object
-from xcore.runtimes.kubernetes.found import complete, late, restarted_of, revision_of
-from xcore.runtimes.kubernetes.objects import RESTARTED
+from xcore.runtimes.kubernetes.found import complete, ends, late, restarted_of, revision_of, revision_of_pod
 from xcore.runtimes.kubernetes.state import State
 from xcore.spec import OnFailure
 from xcore.workload import Workload
 
 
-def same(found: Object, made: Object) -> bool:
-    """Tell whether two Deployments want the same revision, restarted at the same time."""
-    return (revision_of(found), restarted_of(found)) == (revision_of(made), restarted_of(made))
-
-
-def judged(workload: Workload, deployment: Object | None, state: State) -> State:
-    """Take note of what became ready, what did not in time, and what is asked for anew."""
+def judged(workload: Workload, deployment: Object | None, pods: Sequence[Object], state: State) -> State:
+    """Take note of what became ready, what does not, and what is asked for anew."""
     if deployment is None:
         return state
-    asked = workload.manifest.metadata.annotations.get(RESTARTED, "")
-    running = revision_of(deployment)
-    if restarted_of(deployment) != asked or workload.revision not in {running, state.broken[0]}:
-        return replace(state, restarts=forgiven(state.restarts), broken=("", ""))
-    if running != workload.revision:
-        return state
-    if complete(deployment) and deployment["spec"].get("replicas"):
-        return replace(state, served=workload.revision)
+    asked, running = restarted_of(deployment), revision_of(deployment)
+    if state.restarted != asked or workload.revision not in {running, state.broken[0]}:
+        return replace(state, restarted=asked, restarts=forgiven(state.restarts), broken=("", ""))
+    if running == workload.revision and complete(deployment) and deployment["spec"].get("replicas"):
+        return replace(state, served=running)
     rolls_back = workload.manifest.spec.update.on_failure is OnFailure.ROLLBACK
-    if late(deployment) and state.served not in {"", workload.revision} and rolls_back:
-        why = state.restarts.last.message if state.restarts.last else ""
-        return replace(state, broken=(workload.revision, why or "it did not become ready in time"))
+    if rolls_back and running == workload.revision and state.served not in {"", running}:
+        why = _given_up(deployment, pods)
+        return replace(state, broken=(running, why)) if why else state
     return state
+
+
+def _given_up(deployment: Object, pods: Sequence[Object]) -> str:
+    """Tell why the newest template is not waited for any longer: its time is over, or an instance ended before it was ready."""
+    newest = [pod for pod in pods if revision_of_pod(pod) == revision_of(deployment)]
+    for _, ended in (end for pod in newest for end in ends(pod)):
+        if not ended.served:
+            return ended.message or f"{ended.reason} (exit code {ended.code})"
+    return "it did not become ready in time" if late(deployment) else ""

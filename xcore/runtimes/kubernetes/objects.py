@@ -164,8 +164,6 @@ def _deployment(wish: Wish, template: Object, meta: Object) -> Object:
     spec = workload.manifest.spec
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     marks = {REVISION: workload.revision}
-    if restarted := workload.manifest.metadata.annotations.get(RESTARTED):
-        marks[RESTARTED] = restarted
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

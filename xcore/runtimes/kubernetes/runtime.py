@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 
-from xcore.clock import Clock, SystemClock, rfc3339
-from xcore.errors import Conflict, Problem, XcoreError
+from xcore.clock import Clock, SystemClock, rfc3339, sleep
+from xcore.errors import PluginNotFound, Problem, XcoreError
 from xcore.manifest import Manifest
 from xcore.restart import Restarts
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.kubernetes import logs, objects
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.found import (
-    complete,
-    failure_of,
+    as_it_is,
     instance_of,
-    leaves,
     missing_of,
-    restarted_of,
     revision_of,
     waits_for_volumes,
 )
-from xcore.runtimes.kubernetes.judge import judged, same
+from xcore.runtimes.kubernetes.judge import judged
+from xcore.runtimes.kubernetes.kept import Kept, observe
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
@@ -38,22 +35,9 @@ from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
 from xcore.workload import LogLine, Workload
 
-NAME = "kubernetes"
 MOUNT_SECONDS = 3.0  # what a pod may take to get its volumes, before events are asked for the reason
+STOP_SECONDS = 30.0
 LOOK_AGAIN = 30.0  # while something is on its way, and events might have been missed
-
-
-@dataclass(slots=True, eq=False)
-class _Kept:
-    """One plugin that is wanted; `failure`: why it could not be brought in line."""
-
-    workload: Workload
-    suspended: bool
-    wanted_at: float
-    failure: XcoreError | None = None
-    restarted: str = ""  # when a restart was asked for here
-    missing: XcoreError | None = None  # what its pods wait for
-    state: State | None = None  # as this replica wrote it last: its mirror may be behind
 
 
 class KubernetesRuntime:
@@ -74,7 +58,7 @@ class KubernetesRuntime:
         self._writer = Writer(cluster.fenced(leads), self._mirrors)
         self._queue = KeyQueue(self._look)
         self._hints = Hints()
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Kept] = {}
         self._gone: dict[str, asyncio.Event] = {}
         self._exited: Exited = lambda _instance, _ended: None
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,27 +94,31 @@ class KubernetesRuntime:
         same = before is not None and before.workload.revision == workload.revision
         wanted_at = before.wanted_at if before and same else self._clock.time()
         restarted = before.restarted if before and same else ""
-        self._kept[workload.name] = _Kept(workload, suspended, wanted_at, restarted=restarted)
+        self._kept[workload.name] = Kept(workload, suspended, wanted_at, restarted=restarted)
+        if workload.name in self._gone:
+            self._gone.pop(workload.name).set()
         self._queue.add(workload.name)
 
     def restart(self, plugin: str, workload: Workload) -> None:
-        """Note it on the resource itself: it comes back as a wish, in every replica."""
-        if workload.origin is None:
-            raise Conflict(f"{plugin} has no resource in the cluster to note it on")
-        path = f"{objects.collection('Plugin', workload.origin.namespace)}/{plugin}"
-        kept = self._kept[plugin]
-        kept.restarted = rfc3339(self._clock.time())
-        patch = {"metadata": {"annotations": {RESTARTED: kept.restarted}}}
-        task = asyncio.create_task(self._noted(plugin, path, patch))
+        """Note it on the Deployment, as `kubectl rollout restart` does; any replica may."""
+        kept = self._kept.get(plugin)
+        if kept is None:
+            raise PluginNotFound(f"there is no plugin {plugin!r}")
+        kept.workload, kept.restarted = workload, rfc3339(self._clock.time())
+        task = asyncio.create_task(self._noted(kept))
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
 
-    async def _noted(self, plugin: str, path: str, patch: Object) -> None:
+    async def _noted(self, kept: Kept) -> None:
+        workload = kept.workload
+        namespace = objects.namespace_of(workload, self._surroundings)
+        path = f"{objects.collection('Deployment', namespace)}/{objects.name_of(workload.name)}"
+        marked: Object = {"metadata": {"annotations": {RESTARTED: kept.restarted}}}
         try:
-            await self._cluster.merge(path, patch)
+            await self._cluster.merge(path, {"spec": {"template": marked}})
         except XcoreError as error:
-            self._kept[plugin].failure, self._kept[plugin].restarted = error, ""
-            self._hints.give(plugin)
+            kept.failure, kept.restarted = error, ""
+            self._hints.give(workload.name)
 
     async def remove(self, plugin: str) -> None:
         self._kept.pop(plugin, None)
@@ -146,31 +134,7 @@ class KubernetesRuntime:
         if kept is None:
             return None
         deployment, pods = self._found(kept.workload)
-        state = kept.state or read(deployment)
-        living = [instance_of(pod) for pod in pods if not leaves(pod)]
-        workload = kept.workload
-        broken = state.broken[1] if state.broken[0] == workload.revision else ""
-        done = (
-            deployment is not None
-            and revision_of(deployment) == workload.revision
-            and restarted_of(deployment) >= kept.restarted
-            and complete(deployment)
-        )
-        return Observed(
-            plugin=plugin,
-            runtime=NAME,
-            wanted=workload,
-            suspended=kept.suspended,
-            instances=tuple(living),
-            restarts=state.restarts,
-            broken=broken,
-            failure=kept.failure or self._mirrors.failure or failure_of(deployment, pods) or kept.missing,
-            fallback=workload if state.served == workload.revision else None,
-            settled=done and bool(living) and not broken,
-            leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
-            wanted_at=kept.wanted_at,
-            spread=True,
-        )
+        return observe(kept, deployment, pods, away=self._mirrors.failure)
 
     def watch(self) -> AsyncIterator[str]:
         return self._hints.follow()
@@ -201,10 +165,12 @@ class KubernetesRuntime:
 
     async def _look(self, plugin: str) -> float | None:
         kept = self._kept.get(plugin)
+        if kept is None and plugin not in self._gone:
+            return None  # not heard of yet, or somebody else's: only what was wanted once is removed
         if not self._leads() or not self._mirrors.synced:
             if kept is not None:
                 kept.state = None
-            return LOOK_AGAIN if kept is None or not self._mirrors.synced else None
+            return LOOK_AGAIN
         if kept is None:
             return await self._clear(plugin)
         try:
@@ -218,19 +184,21 @@ class KubernetesRuntime:
         finally:
             self._hints.give(plugin)
 
-    async def _bring_in_line(self, kept: _Kept) -> None:
+    async def _bring_in_line(self, kept: Kept) -> None:
         deployment, pods = self._found(kept.workload)
         if deployment is None and kept.suspended:
             return  # there is nothing to suspend
         before = kept.state or read(deployment)
-        state = judged(kept.workload, deployment, counted(before, pods, kept.workload.manifest.spec.restart))
+        state = judged(
+            kept.workload, deployment, pods, counted(before, pods, kept.workload.manifest.spec.restart)
+        )
         self._tell_exits(before, state, pods)
         await self._write(kept, state, deployment)
         if deployment is not None and state != before:
             await self._writer.remember(deployment, state)
             kept.state = state
 
-    async def _look_at_mounts(self, kept: _Kept) -> float:
+    async def _look_at_mounts(self, kept: Kept) -> float:
         """Find out what pods wait for; gives when to look again."""
         stuck = [pod for pod in self._found(kept.workload)[1] if waits_for_volumes(pod)]
         kept.missing = None
@@ -246,7 +214,7 @@ class KubernetesRuntime:
             if after.restarts.last is not None and after.seen.get(uid, 0) > before.seen.get(uid, 0):
                 self._exited(instance_of(pod), after.restarts.last)
 
-    async def _write(self, kept: _Kept, state: State, deployment: Object | None) -> None:
+    async def _write(self, kept: Kept, state: State, deployment: Object | None) -> None:
         workload = kept.workload
         replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
         wanted = await asyncio.to_thread(objects.wanted, Wish(workload, replicas), self._surroundings)
@@ -255,9 +223,9 @@ class KubernetesRuntime:
             namespace = made["metadata"]["namespace"]
             older = await self._writer.template_of(workload.name, namespace, state.served)
             made["spec"]["template"] = older or made["spec"]["template"]
-        elif deployment is not None and same(deployment, made):
+        elif deployment is not None and revision_of(deployment) == workload.revision:
             # Nothing is restarted only because a newer controller would word it otherwise.
-            made["spec"]["template"] = deployment["spec"]["template"]
+            made["spec"]["template"] = as_it_is(deployment)
         await self._writer.write(workload.name, wanted)
 
     async def _clear(self, plugin: str) -> float | None:
@@ -271,19 +239,27 @@ class KubernetesRuntime:
     # -- cleaning up --------------------------------------------------------------------------------------------
 
     async def sweep(self) -> Sequence[str]:
-        """Delete what carries our labels and nobody wants; its owner's end would have done so."""
+        """Delete what carries our labels and nobody wants; gives the pods that go by it."""
         if not self._leads():
             return []
         orphans = [plugin for plugin in self._mirrors.plugins() if plugin not in self._kept]
+        pods = [
+            item for plugin in orphans for kind, item in self._mirrors.everything(plugin) if kind == "Pod"
+        ]
         for plugin in orphans:
-            self._queue.add(plugin)
-        return orphans
+            await self.remove(plugin)
+        return [instance_of(pod).id for pod in pods]
 
     async def stop_all(self) -> None:
-        """Scale everything to nothing; the objects stay."""
-        for kept in self._kept.values():
+        """Scale everything to nothing, and wait for the pods to go; the objects stay."""
+        for plugin, kept in self._kept.items():
             kept.suspended = True
-        await asyncio.gather(*map(self._look, list(self._kept)), return_exceptions=True)
+            self._queue.add(plugin)
+        until = self._clock.time() + STOP_SECONDS
+        while self._clock.time() < until and any(
+            self._found(kept.workload)[1] for kept in self._kept.values()
+        ):
+            await sleep(self._clock, 0.2)
 
     async def aclose(self) -> None:
         for task in list(self._tasks):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from xcore.records import history_document, restarts_of
 from xcore.restart import Restarts, record
 from xcore.runtimes.kubernetes.client import Object
-from xcore.runtimes.kubernetes.found import ends
+from xcore.runtimes.kubernetes.found import ends, revision_of_pod
 from xcore.spec import RestartSpec
 
 STATE = "xcore.dev/state"
@@ -23,9 +23,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`broken`: the revision that is not tried again, with the reason. `seen`: ends counted, by the pod's uid."""
+    """`broken`: the revision that is not tried again, with the reason. `seen`: ends counted, by the pod's uid.
+
+    `restarted`: the last restart by command that was taken note of.
+    """
 
     served: str = ""
+    restarted: str = ""
     broken: tuple[str, str] = ("", "")
     restarts: Restarts = field(default_factory=Restarts)
     seen: Mapping[str, int] = field(default_factory=dict)
@@ -38,6 +42,7 @@ def read(deployment: Object | None) -> State:
         told = json.loads(text) if text else {}
         return State(
             served=told.get("served", ""),
+            restarted=told.get("restarted", ""),
             broken=tuple(told.get("broken", ("", ""))),
             restarts=restarts_of(told.get("restarts", {})),
             seen=told.get("seen", {}),
@@ -50,6 +55,7 @@ def write(state: State) -> str:
     """Give the annotation's value: equal states have equal texts."""
     told = {
         "served": state.served,
+        "restarted": state.restarted,
         "broken": list(state.broken),
         "restarts": history_document(state.restarts),
         "seen": dict(sorted(state.seen.items())),
@@ -58,9 +64,14 @@ def write(state: State) -> str:
 
 
 def counted(state: State, pods: Sequence[Object], policy: RestartSpec) -> State:
-    """Count the ends that were not counted yet, and forget pods that are gone."""
+    """Count the ends that were not counted yet, and forget pods that are gone.
+
+    A revision that does not come up while an older one serves spends nothing: it is given up.
+    """
     history, seen = state.restarts, {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
+        if state.served not in {"", revision_of_pod(pod)}:
+            continue
         uid = pod["metadata"]["uid"]
         before = state.seen.get(uid, 0)
         for number, ended in ends(pod):

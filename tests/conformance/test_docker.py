@@ -1,0 +1,61 @@
+"""Containers keep the promises of every runtime, on a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox_image.tag import image_tag
+from tests.conformance.support import Workshop
+from xcore.runtimes.docker import DockerEngine
+from xcore.runtimes.seams import Runtime
+from xcore.runtimes.supervised import Supervised
+from xcore.testing import RuntimeContract
+from xcore.workload import Workload
+
+pytestmark = [
+    pytest.mark.docker,
+    # Docker's client leaves the connection of a stream of events to the collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class TestDocker(RuntimeContract):
+    """An owner is a label, another one in every test."""
+
+    @pytest.fixture(autouse=True)
+    def _surroundings(self, open_dir: Path) -> Iterator[None]:
+        self.directory, self.workshop = open_dir, Workshop(open_dir)
+        yield
+        asyncio.run(self._remove_all())
+
+    async def _remove_all(self) -> None:
+        for owner in ("first", "another"):
+            runtime = await self.make(owner)
+            await runtime.sweep()
+            await runtime.aclose()
+
+    async def make(self, owner: str = "first") -> Runtime:
+        state = self.directory / owner
+        state.mkdir(exist_ok=True)
+        state.chmod(0o711)
+        engine = DockerEngine(
+            owner=f"{self.directory.name}-{owner}",
+            image=image_tag(),
+            seccomp=importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8"),
+            state_dir=state,
+        )
+        runtime = Supervised(engine)
+        await runtime.open()
+        return runtime
+
+    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
+        return self.workshop.workload(source, name=name, generation=generation, **spec)
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0.05)

@@ -1,0 +1,51 @@
+"""Pods keep the promises of every runtime, on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox_image.tag import image_tag
+from tests.cluster.fixtures import RESTRICTED, Cluster
+from tests.conformance.support import Workshop
+from xcore.runtimes.kubernetes.client import connect
+from xcore.runtimes.kubernetes.objects import Surroundings
+from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
+from xcore.runtimes.seams import Runtime
+from xcore.testing import RuntimeContract
+from xcore.workload import Workload
+
+pytestmark = pytest.mark.kubernetes
+
+
+class TestKubernetes(RuntimeContract):
+    """An owner is a namespace."""
+
+    @pytest.fixture(autouse=True)
+    def _surroundings(self, cluster: Cluster, namespace: str, tmp_path: Path) -> Any:
+        self.cluster, self.namespace, self.workshop = cluster, namespace, Workshop(tmp_path)
+        cluster.load(image_tag())
+        yield
+        cluster.kubectl("delete", "namespace", f"{namespace}-another", "--ignore-not-found", "--wait=false")
+
+    async def make(self, owner: str = "first") -> Runtime:
+        namespace = self.namespace if owner == "first" else f"{self.namespace}-{owner}"
+        if owner != "first":
+            self.cluster.kubectl("create", "namespace", namespace)
+            self.cluster.kubectl("label", "namespace", namespace, RESTRICTED)
+        runtime = KubernetesRuntime(
+            await connect(str(self.cluster.kubeconfig)),
+            Surroundings(image=image_tag(), default_namespace=namespace),
+            namespaces=[namespace],
+        )
+        await runtime.open()
+        return runtime
+
+    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
+        return self.workshop.workload(source, name=name, generation=generation, **spec)
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0.1)
