@@ -59,7 +59,9 @@ def test_a_pod_that_is_not_restricted_is_refused_beside_the_plugins(empty):
 def may(release: Release, verb: str, kind: str, namespace: str) -> bool:
     """Whether the API server would let the controller do that."""
     account = f"system:serviceaccount:{release.name}:xcore"
-    question = ("auth", "can-i", verb, kind, f"--as={account}", f"--namespace={namespace}")
+    what, _, part = kind.partition("/")
+    place = (f"--subresource={part}", f"--namespace={namespace}")
+    question = ("auth", "can-i", verb, what, f"--as={account}", *place)
     try:
         return release.cluster.kubectl(*question).strip() == "yes"
     except ClusterError:  # "no" is an exit status, too
