@@ -66,4 +66,10 @@ def workload_of(declared: Declared, manifest: Manifest, generation: int) -> Work
         site=declared.site,
         image=declared.image,
         origin=declared.origin,
+        proof=declared.proof,
     )
+
+
+def wants_the_same(workload: Workload, declared: Declared) -> bool:
+    before = workload.revision, workload.manifest, workload.proof
+    return before == (declared.revision, declared.manifest, declared.proof)

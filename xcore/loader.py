@@ -30,7 +30,7 @@ class Declared:
 
     `site` and `image` are added where they are wanted (see `sources`); `pending` says what that still waits for. Of a
     resource in a cluster: its `origin`, its own count of generations, and since when it is there (of two that want one
-    name the older has it).
+    name the older has it), and whether its class demands proof of isolation before it gets requests.
     """
 
     folder: str
@@ -44,6 +44,7 @@ class Declared:
     pending: str = ""
     origin: Origin | None = None
     generation: int | None = None
+    proof: bool = False
     since: str = ""
 
 

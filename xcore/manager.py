@@ -14,7 +14,7 @@ from typing import Any
 
 from xcore.clock import Clock, SystemClock
 from xcore.directory import assign
-from xcore.entry import Entry, resource, workload_of
+from xcore.entry import Entry, resource, wants_the_same, workload_of
 from xcore.errors import Conflict, PluginNotFound, XcoreError
 from xcore.loader import Declared
 from xcore.manifest import Manifest
@@ -150,7 +150,7 @@ class Manager:
         if declared.manifest is None or declared.pending:
             return
         before = entry.workload
-        same = before and (before.revision, before.manifest) == (declared.revision, declared.manifest)
+        same = before is not None and wants_the_same(before, declared)
         if before and same and before.site != declared.site:
             entry.workload = replace(before, site=declared.site)  # of another Python: for what starts next
             self._want(entry)

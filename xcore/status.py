@@ -154,7 +154,8 @@ def _ready(facts: Facts) -> Condition:
     if facts.suspended:
         return "False", "Suspended", ""
     if observed.serving is not None:
-        return "True", "Ready", ""
+        withheld = "its class demands proof that its network is closed"
+        return ("False", observed.withheld, withheld) if observed.withheld else ("True", "Ready", "")
     if observed.failure is not None:
         unknown = isinstance(observed.failure, RuntimeUnavailable)
         return ("Unknown" if unknown else "False"), observed.failure.reason, observed.failure.detail

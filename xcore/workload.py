@@ -65,6 +65,7 @@ class Workload:
     site: Path | None = None
     image: str = ""
     origin: Origin | None = None
+    proof: bool = False  # no requests before its network was seen to be closed
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from xcore.errors import XcoreError
 from xcore.manager import Manager
 from xcore.runtimes.kubernetes.client import Cluster, Object, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
+from xcore.runtimes.kubernetes.probe import Place
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
 from xcore.sources import Sources
 
@@ -44,6 +45,12 @@ def own_namespace() -> str:
         return ""
 
 
+def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[Place, ...]:
+    """Give what a sandbox would reach if its network were open: the API server, and this very controller."""
+    own = [(socket.gethostbyname(socket.gethostname()), settings.port)] if inside else []
+    return (cluster.address, *own)
+
+
 class _Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
 
@@ -57,6 +64,7 @@ class _Operator:
             default_namespace=default,
             namespace=namespace,
             controller=CONTROLLER_LABELS if namespace else {},
+            listens=_listening(cluster, settings, inside=bool(namespace)),
         )
         self._runtime = KubernetesRuntime(
             cluster, surroundings, namespaces=namespaces, leads=self._leadership.leads, clock=self._clock

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from xcore.bundle import revision
 from xcore.clock import Clock
@@ -94,21 +95,26 @@ class PluginResources:
     def _judged(self, item: Object, place: str) -> Declared:
         meta = item["metadata"]
         origin = Origin(meta["namespace"], meta["uid"])
-        about = {"origin": origin, "generation": meta["generation"], "since": meta["creationTimestamp"]}
+        about: dict[str, Any] = {
+            "origin": origin,
+            "generation": meta["generation"],
+            "since": meta["creationTimestamp"],
+        }
         manifest: Manifest | None = None
         try:
             manifest = _manifest(item)
-            manifest = self._classed(manifest)
+            manifest, about["proof"] = self._classed(manifest)
         except XcoreError as error:
             return Declared(place, manifest, error=error, **about)
         image = manifest.spec.source.image or ""
         named = revision(image, manifest) if image else ""
         return Declared(place, manifest, revision=named, image=image, **about)
 
-    def _classed(self, manifest: Manifest) -> Manifest:
+    def _classed(self, manifest: Manifest) -> tuple[Manifest, bool]:
+        """Give the manifest as its class has it, and whether that demands proof of isolation."""
         name = manifest.spec.plugin_class_name
         if name is None:
-            return manifest
+            return manifest, False
         found = self._classes.objects.get(("", name))
         if not self._classes.synced.is_set():
             raise ClassForbids(f"the class {name} cannot be read: {self._classes.failure or 'not yet'}")
@@ -118,7 +124,7 @@ class PluginResources:
         manifest = with_defaults(plugin_class, manifest)
         if problems := forbids(plugin_class, manifest):
             raise ClassForbids(f"the class {name} forbids it", problems)
-        return manifest
+        return manifest, plugin_class.spec.require_proof
 
 
 def _manifest(item: Object) -> Manifest:

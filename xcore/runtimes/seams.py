@@ -76,6 +76,7 @@ class Observed:
     settled: bool = False  # what serves is what is wanted
     leaving: tuple[Instance, ...] = ()  # told to stop; they finish what they have
     wanted_at: float = 0.0  # since when the target is wanted, epoch seconds
+    withheld: str = ""  # why requests are kept from what is ready: a reason of NetworkIsolated
     spread: bool = False  # requests go to all that are ready, not to the newest alone
 
     @property
@@ -85,6 +86,8 @@ class Observed:
     @property
     def receiving(self) -> tuple[Instance, ...]:
         """Where requests go."""
+        if self.withheld:
+            return ()
         if self.spread:
             return tuple(i for i in self.instances if i.exit is None and i.phase is Phase.Ready)
         return (self.serving,) if self.serving else ()

@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from kubernetes.aio import config
@@ -83,6 +83,12 @@ class Cluster:
     api: ApiClient
     pace: Pace
     may_write: Callable[[], bool] = lambda: True
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the API server listens."""
+        parts = urlsplit(self.api.configuration.host)
+        return parts.hostname or "", parts.port or 443
 
     def fenced(self, may_write: Callable[[], bool]) -> Cluster:
         """Give the same, for somebody who may write only while that holds; then RuntimeUnavailable is raised."""

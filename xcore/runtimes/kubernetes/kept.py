@@ -61,5 +61,6 @@ def observe(
         settled=done and bool(living) and not broken,
         leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
         wanted_at=kept.wanted_at,
+        withheld="" if state.verdict.closed or not workload.proof else state.verdict.condition[1],
         spread=True,
     )

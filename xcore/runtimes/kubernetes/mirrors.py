@@ -9,6 +9,7 @@ from xcore.clock import Clock
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, PLUGIN, collection, name_of
+from xcore.runtimes.kubernetes.probe import is_probe
 from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, Reflector
 
 SYNC_SECONDS = 20.0
@@ -24,7 +25,7 @@ class Mirrors:
         self, cluster: Cluster, namespaces: Sequence[str], changed: Callable[[str], None], clock: Clock
     ) -> None:
         def told(item: Object) -> None:
-            if plugin := _plugin(item):
+            if plugin := plugin_of(item):
                 changed(plugin)
 
         self._reflectors = {
@@ -63,14 +64,19 @@ class Mirrors:
         return None
 
     def found(self, namespace: str, plugin: str) -> tuple[Object | None, list[Object]]:
-        """Give the Deployment of a plugin and its pods."""
-        deployments, pods = self._reflector("Deployment", namespace), self._reflector("Pod", namespace)
-        if deployments is None or pods is None:
-            return None, []
-        of_it = [
-            pod for key, pod in list(pods.objects.items()) if key[0] == namespace and _plugin(pod) == plugin
-        ]
-        return deployments.objects.get((namespace, name_of(plugin))), of_it
+        """Give the Deployment of a plugin and its pods, probes left out."""
+        pods = [pod for pod in self._pods(namespace) if plugin_of(pod) == plugin and not is_probe(pod)]
+        return self.get("Deployment", namespace, name_of(plugin)), pods
+
+    def probes(self, namespace: str) -> list[Object]:
+        """Give the pods that try whether a network is closed."""
+        return [pod for pod in self._pods(namespace) if is_probe(pod)]
+
+    def _pods(self, namespace: str) -> list[Object]:
+        reflector = self._reflector("Pod", namespace)
+        return (
+            [pod for key, pod in list(reflector.objects.items()) if key[0] == namespace] if reflector else []
+        )
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Give one object as it was last seen."""
@@ -81,16 +87,19 @@ class Mirrors:
         """Give all that is known of a plugin, wherever it is: (kind, object)."""
         for (kind, _), reflector in self._reflectors.items():
             for item in list(reflector.objects.values()):
-                if _plugin(item) == plugin:
+                if plugin_of(item) == plugin:
                     yield kind, item
 
     def plugins(self) -> set[str]:
         """Give every plugin that something is there of."""
-        return {_plugin(item) for r in self._reflectors.values() for item in list(r.objects.values())} - {""}
+        return {plugin_of(item) for r in self._reflectors.values() for item in list(r.objects.values())} - {
+            ""
+        }
 
     def _reflector(self, kind: str, namespace: str) -> Reflector | None:
         return self._reflectors.get((kind, namespace)) or self._reflectors.get((kind, ""))
 
 
-def _plugin(item: Object) -> str:
+def plugin_of(item: Object) -> str:
+    """Tell which plugin an object is of."""
     return str(item["metadata"].get("labels", {}).get(PLUGIN, ""))

@@ -13,6 +13,7 @@ from pathlib import Path
 from xcore.errors import InvalidBundle
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.pod import pod_spec, port_of
+from xcore.runtimes.kubernetes.probe import Place
 from xcore.spec import UpdateStrategy
 from xcore.workload import Workload
 
@@ -27,12 +28,16 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every plugin of one controller shares. `controller`: the labels of its pods, in `namespace`; empty outside a cluster."""
+    """What every plugin of one controller shares. `controller`: the labels of its pods, in `namespace`; empty outside a cluster.
+
+    `listens`: what is known to listen in the cluster, and no sandbox may reach.
+    """
 
     image: str
     default_namespace: str
     namespace: str = ""
     controller: dict[str, str] = field(default_factory=dict)
+    listens: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from xcore.clock import Clock, SystemClock, rfc3339, sleep
 from xcore.errors import PluginNotFound, Problem, XcoreError
@@ -19,6 +20,7 @@ from xcore.runtimes.kubernetes import logs, objects
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.found import (
     as_it_is,
+    complete,
     instance_of,
     missing_of,
     revision_of,
@@ -29,6 +31,7 @@ from xcore.runtimes.kubernetes.kept import Kept, observe
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
+from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.runtimes.kubernetes.state import State, counted, read
 from xcore.runtimes.kubernetes.writer import Writer
@@ -56,6 +59,7 @@ class KubernetesRuntime:
         self._clock = clock or SystemClock()
         self._mirrors = Mirrors(cluster, namespaces, self._seen, self._clock)
         self._writer = Writer(cluster.fenced(leads), self._mirrors)
+        self._prober = Prober(cluster.fenced(leads), self._mirrors, surroundings.listens, self._clock)
         self._queue = KeyQueue(self._look)
         self._hints = Hints()
         self._kept: dict[str, Kept] = {}
@@ -69,8 +73,10 @@ class KubernetesRuntime:
     def check(self, manifest: Manifest) -> Sequence[Problem]:
         return problems(manifest)
 
-    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:  # noqa: ARG002
-        return "Unknown", "NotProbed", "whether this cluster enforces network policies has not been tried"
+    def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
+        kept = self._kept.get(workload.name) if workload else None
+        state = (kept.state or read(self._found(kept.workload)[0])) if kept else State()
+        return state.verdict.condition
 
     def image(self, workload: Workload | None) -> str:
         return (workload.image if workload else "") or self._surroundings.image
@@ -194,6 +200,9 @@ class KubernetesRuntime:
         )
         self._tell_exits(before, state, pods)
         await self._write(kept, state, deployment)
+        if deployment is not None and deployment["spec"].get("replicas") and complete(deployment):
+            found = await self._prober.prove(kept.workload.name, deployment, state.verdict)
+            state = replace(state, verdict=found)
         if deployment is not None and state != before:
             await self._writer.remember(deployment, state)
             kept.state = state

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 from xcore.records import history_document, restarts_of
 from xcore.restart import Restarts, record
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.found import ends, revision_of_pod
+from xcore.runtimes.kubernetes.probe import Verdict
 from xcore.spec import RestartSpec
 
 STATE = "xcore.dev/state"
@@ -31,6 +32,7 @@ class State:
     served: str = ""
     restarted: str = ""
     broken: tuple[str, str] = ("", "")
+    verdict: Verdict = field(default_factory=Verdict)
     restarts: Restarts = field(default_factory=Restarts)
     seen: Mapping[str, int] = field(default_factory=dict)
 
@@ -44,6 +46,7 @@ def read(deployment: Object | None) -> State:
             served=told.get("served", ""),
             restarted=told.get("restarted", ""),
             broken=tuple(told.get("broken", ("", ""))),
+            verdict=Verdict(*told.get("verdict", ())),
             restarts=restarts_of(told.get("restarts", {})),
             seen=told.get("seen", {}),
         )
@@ -57,6 +60,7 @@ def write(state: State) -> str:
         "served": state.served,
         "restarted": state.restarted,
         "broken": list(state.broken),
+        "verdict": list(astuple(state.verdict)),
         "restarts": history_document(state.restarts),
         "seen": dict(sorted(state.seen.items())),
     }

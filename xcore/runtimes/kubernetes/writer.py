@@ -10,6 +10,7 @@ from xcore.errors import NetworkPolicyFailed
 from xcore.runtimes.kubernetes.client import Cluster, Object, Refusal
 from xcore.runtimes.kubernetes.mirrors import SELECTOR, Mirrors
 from xcore.runtimes.kubernetes.objects import PLUGIN, REVISION, collection, path_of
+from xcore.runtimes.kubernetes.probe import is_probe
 from xcore.runtimes.kubernetes.state import STATE, State, write
 
 _MIRRORED = ("Deployment", "NetworkPolicy")
@@ -67,7 +68,7 @@ class Writer:
         own = [
             (kind, item)
             for kind, item in left
-            if kind != "Pod" and "deletionTimestamp" not in item["metadata"]
+            if (kind != "Pod" or is_probe(item)) and "deletionTimestamp" not in item["metadata"]
         ]
         for kind, item in own:
             path = f"{collection(kind, item['metadata']['namespace'])}/{item['metadata']['name']}"
