@@ -207,6 +207,9 @@ class Cluster:
 async def connect(kubeconfig: str | None, *, clock: Clock | None = None) -> Cluster:
     """Reach the cluster a file names, else the one this pod runs in; raises RuntimeUnavailable."""
     settings = Configuration()
+    # Python 3.13 asks more of certificates than many clusters' own authorities have (VERIFY_X509_STRICT); the chain and
+    # the name are checked all the same.
+    settings.disable_strict_ssl_verification = True
     try:
         if kubeconfig is not None:
             await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
