@@ -27,7 +27,7 @@ run: venv ## the controller on 127.0.0.1:8000 with the example plugins; Ctrl-C s
 test: venv ## all tests, with whatever they need (as root on Debian it is installed and started)
 	@tools/setup.sh registry
 	@tools/setup.sh cluster
-	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PYTEST) $(ARGS)'
+	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PYTEST) -n 2 --dist loadgroup $(ARGS)'
 
 fast: venv ## the kernel's tests without an engine (< 60 s), and their line coverage outside runtimes/ (≥ 95 %)
 	@$(PYTEST) -m 'not docker' --cov=xcore --cov-report= tests/xcore tests/sandbox_image examples --xcore-runtime=process $(ARGS)

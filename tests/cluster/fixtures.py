@@ -161,6 +161,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(item.get_closest_marker("kubernetes") for item in session.items)
     if not wanted or session.config.option.collectonly or build.folder().exists():
         return
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        return  # another process of this run does
     # In our process group: whoever ends the tests as a whole ends this as well.
     session.config.stash[BUILDER] = subprocess.Popen(
         (sys.executable, "-m", "tests.cluster", "build"),
