@@ -49,6 +49,7 @@ from xcore.vault import Vault, open_vault
 from xcore.watch import changes
 
 DRAIN_SECONDS = 25
+_AGAIN_SECONDS = 0.2  # a plugins directory that is not there, or was replaced, is looked for so often
 # Threads talk to the engine; with the usual 5 ms each of their turns would be felt by requests under way.
 SWITCH_SECONDS = 0.0005
 _log = logging.getLogger("xcore.controller")
@@ -121,13 +122,18 @@ def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     store.tidy()
     snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
     shelf = Shelf(store, snapshots)
+    records = Records(store, snapshots=snapshots.directory, sites=sites.directory)
+    # Every other door has a slash in the place of a folder.
+    loader = Loader(
+        settings.plugins_dir, snapshots, expected=any("/" not in folder for folder in records.folders())
+    )
     manager = Manager(
         ground.runtime,
-        records=Records(store, snapshots=snapshots.directory, sites=sites.directory),
+        records=records,
         collectors=[shelf, sites],
         trusted=frozenset(settings.trusted),
     )
-    sources = Sources([Loader(settings.plugins_dir, snapshots), shelf, *ground.doors], ground.preparations)
+    sources = Sources([loader, shelf, *ground.doors], ground.preparations)
     intake = Intake(shelf, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
@@ -178,7 +184,7 @@ async def _watch_folders(parts: Parts) -> None:
         with contextlib.suppress(OSError):  # it is not there: reading it says so
             async for _ in changes(parts.settings.plugins_dir):
                 parts.sources.changed.set()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 class _Server:

@@ -83,15 +83,14 @@ def test_the_tutorial_works_as_printed(newcomer):
 
 @pytest.fixture
 def reader(home, runtime) -> Iterator[Walk]:
-    """Has a controller running, and stands in a checkout."""
-    (home / "plugins").mkdir()
+    """Has a controller running where no plugin is yet, and stands in a checkout."""
     shutil.copytree(ROOT / "examples", home / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     settings = {"XCORE_RUNTIME": runtime, "XCORE_ON_EXIT": "stop"}
     controller = Controller(home / "plugins", home / "state", settings)
     controller.start()
     told = {"XCORE_URL": controller.url, "XCORE_KEY": KEY, "XCORE_STATE_DIR": str(home / "state")}
     known = environment(home, **told)
-    walk = Walk(Prompt(home, known), known, home)
+    walk = Walk(Prompt(home, known), known, home, {":8000": f":{controller.port}"})
     yield walk
     walk.close()
     controller.stop()

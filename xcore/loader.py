@@ -7,6 +7,7 @@ in its `Declared`, so that it can be told in a status.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ BUNDLE_IN_FOLDER = Problem(
     "spec.source.bundle", "must be absent in a folder, which holds its code; it is for the API"
 )
 MAX_MANIFEST = 64 * 1024
+_log = logging.getLogger("xcore.sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,37 @@ class Declared:
 
 
 class Loader:
-    """Reads all plugin folders. Call `scan` in a thread; it remembers what it saw, so an unchanged folder is cheap."""
+    """Reads all plugin folders. Call `scan` in a thread; it remembers what it saw, so an unchanged folder is cheap.
 
-    def __init__(self, directory: Path, snapshots: Snapshots) -> None:
+    `expected`: plugins came from the directory before this process. Else one that is not there yet is as good as empty.
+    """
+
+    def __init__(self, directory: Path, snapshots: Snapshots, *, expected: bool = False) -> None:
         self.directory, self.snapshots = directory, snapshots
+        self._expected, self._missed = expected, False
         self._seen: dict[str, tuple[bytes, list[Entry], Declared]] = {}
 
     def scan(self) -> list[Declared]:
-        """Give every folder that has a manifest, sorted by name; raises InvalidSpec when the directory cannot be read."""
+        """Give every folder that has a manifest, sorted by name; raises InvalidSpec when the directory cannot be read.
+
+        One that is gone is no order to remove the plugins that were in it: who wants that makes it again, empty.
+        """
         try:
             found = sorted(f for f in self.directory.iterdir() if os.path.lexists(f / MANIFEST))
+        except FileNotFoundError as error:
+            if self._expected or self._seen:
+                raise InvalidSpec(
+                    "the plugins directory is gone; what it held runs on till it is there again"
+                ) from error
+            if not self._missed:
+                _log.warning(
+                    "there is no plugins directory %s yet: it is read as soon as it is there", self.directory
+                )
+            self._missed = True
+            return []
         except OSError as error:
             raise InvalidSpec(f"the plugins directory cannot be read: {error.strerror}") from error
+        self._expected = False
         if len(found) > MAX_FOLDERS:
             raise InvalidSpec(f"{len(found)} plugin folders; at most {MAX_FOLDERS} are read")
         self._seen = {f.name: self._seen[f.name] for f in found if f.name in self._seen}

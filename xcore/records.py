@@ -80,6 +80,10 @@ class Records:
         """Tell which plugin this folder held when it was last readable."""
         return self._folders.get(folder)
 
+    def folders(self) -> frozenset[str]:
+        """Where plugins were declared; those of other doors have a slash in it."""
+        return frozenset(self._folders)
+
     def _workload(self, document: dict[str, Any] | None) -> Workload | None:
         if document is None:
             return None

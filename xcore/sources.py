@@ -90,16 +90,20 @@ class Sources:
 
     async def follow(self, sync: Callable[[Sequence[Declared]], Awaitable[None]]) -> None:
         """Hand over everything at first and after every change, for ever; the only caller of `sync`."""
+        said = ""
         while True:
             self.changed.clear()
             waiting, self._waiting = self._waiting, []
             try:
                 await sync(await self.gather())
             except (XcoreError, OSError) as error:
-                _log.error("what is wanted cannot be read: %s", error)
+                if said != str(error):
+                    said = str(error)
+                    _log.error("what is wanted cannot be read: %s", said)
                 _tell(waiting, error)
                 await asyncio.sleep(_UNREADABLE_SECONDS)
                 continue
+            said = ""
             _tell(waiting, None)
             due = self._next_due()
             await self._clock.wait(self.changed, None if due is None else due - self._clock.time())

@@ -162,3 +162,20 @@ def test_code_that_the_sandbox_user_cannot_read_is_refused_and_never_run_as_root
 
 def _manifest(name: str, spec: str) -> str:
     return f"apiVersion: xcore.dev/v1alpha1\nkind: Plugin\nmetadata: {{name: {name}}}\nspec:\n{spec}\n"
+
+
+def test_a_controller_without_a_plugins_directory_is_ready_and_says_so_once(controller: Controller) -> None:
+    """Plugins may be sent to it; a directory that comes later is read, also after it was replaced."""
+    shutil.rmtree(controller.plugins)
+    controller.settings = {"XCORE_RUNTIME": "process", "XCORE_ON_EXIT": "stop"}
+    controller.start()
+    for _ in range(2):
+        shutil.copytree(HELLO, controller.plugins / "hello")
+        controller.wait_ready("hello", 12)
+        shutil.rmtree(controller.plugins)
+        controller.plugins.mkdir()
+        until(lambda: controller.request("GET", "/api/v1/plugins/hello").status == 404, 12, "its going")
+    controller.stop()
+    text = controller.log.read_text()
+    assert text.count("there is no plugins directory") == 1
+    assert "ERROR" not in text

@@ -153,5 +153,29 @@ def test_a_plugins_directory_that_cannot_be_read_or_holds_too_much_is_told(loade
     with pytest.raises(InvalidSpec, match="at most 1"):
         loader.scan()
     shutil.rmtree(loader.directory)
+    loader.directory.write_text("a file")
     with pytest.raises(InvalidSpec, match="cannot be read"):
         loader.scan()
+
+
+def test_a_plugins_directory_that_is_not_there_yet_is_empty_and_told_once(loader, caplog):
+    """A fresh start needs none: plugins may be sent."""
+    loader.directory.rmdir()
+    assert (loader.scan(), loader.scan()) == ([], [])
+    assert [record.message.partition(" yet:")[0] for record in caplog.records] == [
+        f"there is no plugins directory {loader.directory}"
+    ]
+    write_plugin(loader.directory / "a")
+    assert [declared.folder for declared in loader.scan()] == ["a"]
+
+
+def test_a_plugins_directory_that_is_gone_is_no_order_to_remove_what_it_held(loader):
+    """Neither while the controller runs nor at its next start; made again, it is believed."""
+    write_plugin(loader.directory / "a")
+    loader.scan()
+    shutil.rmtree(loader.directory)
+    for one in (loader, Loader(loader.directory, loader.snapshots, expected=True)):
+        with pytest.raises(InvalidSpec, match="is gone"):
+            one.scan()
+    loader.directory.mkdir()
+    assert loader.scan() == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import manifest, until
+from xcore import sources as module
 from xcore.bundle import revision
 from xcore.errors import ImagePull, InvalidSpec
 from xcore.loader import Declared
@@ -182,6 +183,17 @@ async def test_a_door_that_cannot_be_read_changes_nothing_and_is_told_to_who_wai
         with pytest.raises(InvalidSpec):
             await world.sources.refresh()
         assert len(world.handed) == 1
+
+
+async def test_a_door_that_stays_unreadable_is_told_once(caplog, monkeypatch):
+    """Not once a second; again when the reason is another one."""
+    monkeypatch.setattr(module, "_UNREADABLE_SECONDS", 0)
+    async with World().following(plugin()) as world:
+        for reason in ("gone", "gone", "gone", "odd", "gone"):
+            world.door.error = InvalidSpec(reason)
+            with pytest.raises(InvalidSpec):
+                await world.sources.refresh()
+    assert [record.message.rpartition(" ")[2] for record in caplog.records] == ["gone", "odd", "gone"]
 
 
 async def test_what_was_refused_before_is_not_prepared():
