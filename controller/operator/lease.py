@@ -2,7 +2,8 @@
 
 As client-go has it: a lease lasts 15 s, is renewed every 2 s, and its holder stops writing 10 s after the last renewal it
 knows of, by its own clock: a replica that was paused finds itself no leader before it writes again. Others count
-the 15 s from when they saw the lease change, so that clocks need not agree.
+the 15 s from when they saw the lease change, so that clocks need not agree; they look every second and when the time is
+over, so that somebody leads at most 17 s after a leader's last word.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from datetime import UTC, datetime
 
 from xcore.clock import Clock, SystemClock, sleep
 from xcore.errors import XcoreError
-from xcore.runtimes.kubernetes.client import Cluster, Object
+from xcore.runtimes.kubernetes.client import Cluster, Object, Refusal
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 10.0
 RETRY_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 NAME = "xcore-controller"
 _log = logging.getLogger("xcore.operator")
 
@@ -32,10 +34,9 @@ class Leadership:
         self._cluster, self._identity, self._clock = cluster, identity, clock
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._until = 0.0
-        self._seen: tuple[str, float] = (
-            "",
-            0.0,
-        )  # the version of somebody else's lease, and when it was first seen
+        self._held: Object | None = None  # our lease as we wrote it: the next renewal need not read it
+        # The version of somebody else's lease, and when its time is over if it is not renewed.
+        self._seen, self._free_at = "", 0.0
         self.on_change: Callable[[], None] = lambda: None
 
     def leads(self) -> bool:
@@ -49,11 +50,13 @@ class Leadership:
             try:
                 await self._try()
             except XcoreError as error:
+                if isinstance(error, Refusal):  # somebody else wrote it
+                    self._until = 0.0
                 _log.warning("the lease could not be read or renewed: %s", error.detail)
             if led != self.leads():
                 _log.info("this replica %s", "leads" if self.leads() else "leads no more")
                 self.on_change()
-            await sleep(waits, RETRY_SECONDS)
+            await sleep(waits, self._pause())
 
     async def give_up(self) -> None:
         """Let somebody else have it at once."""
@@ -65,13 +68,19 @@ class Leadership:
             found["spec"]["holderIdentity"] = ""
             await self._cluster.replace(f"{self._collection}/{NAME}", found)
 
+    def _pause(self) -> float:
+        if self.leads():
+            return RETRY_SECONDS
+        left = self._free_at - self._clock()
+        return left if 0 < left < LOOK_SECONDS else LOOK_SECONDS
+
     async def _try(self) -> None:
         asked = self._clock()
-        found = await self._cluster.get(f"{self._collection}/{NAME}")
+        found, self._held = self._held or await self._cluster.get(f"{self._collection}/{NAME}"), None
         if found is None:
-            await self._cluster.create(self._collection, self._lease(None))
+            self._held = await self._cluster.create(self._collection, self._lease(None))
         elif self._is_free(found):
-            await self._cluster.replace(f"{self._collection}/{NAME}", self._lease(found))
+            self._held = await self._cluster.replace(f"{self._collection}/{NAME}", self._lease(found))
         else:
             self._until = 0.0
             return
@@ -81,10 +90,11 @@ class Leadership:
         holder = found["spec"].get("holderIdentity") or ""
         if holder in {"", self._identity}:
             return True
-        version = found["metadata"]["resourceVersion"]
-        if self._seen[0] != version:
-            self._seen = (version, self._clock())
-        return bool(self._clock() - self._seen[1] > found["spec"].get("leaseDurationSeconds", LEASE_SECONDS))
+        version, now = found["metadata"]["resourceVersion"], self._clock()
+        if self._seen != version:
+            self._seen = version
+            self._free_at = now + found["spec"].get("leaseDurationSeconds", LEASE_SECONDS)
+        return bool(now >= self._free_at)
 
     def _lease(self, found: Object | None) -> Object:
         """Give it with us as holder; the version it names makes sure that nobody else was faster."""
