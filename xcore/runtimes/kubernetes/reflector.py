@@ -18,7 +18,7 @@ from xcore.runtimes.kubernetes.client import Cluster, Expired, Object, Query, Re
 
 WATCH_SECONDS = 50
 SILENCE_SECONDS = 60.0
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 5.0  # a server that is back is heard within 10 s, however long it was away
 _log = logging.getLogger("xcore.kubernetes")
 
 Key = tuple[str, str]  # namespace (empty for what has none) and name
