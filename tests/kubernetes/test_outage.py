@@ -1,0 +1,60 @@
+"""The API server goes away for a while; plugins serve on, and what was missed is made up for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.cluster.commands import ClusterError
+from tests.kubernetes.release import Release
+from tests.kubernetes.serving import PER_SECOND, calling, carried_out, scale, service_of, until
+
+pytestmark = pytest.mark.kubernetes
+OUTAGE = 20
+CATCH_UP = 10.0
+
+
+def starts(release: Release) -> dict[str, int]:
+    """Every pod of the release and its plugins, and how often it was started again."""
+    pods = [
+        pod for place in (release.name, release.plugins) for pod in release.cluster.get("pods", "-n", place)
+    ]
+    return {
+        pod["metadata"]["uid"]: sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
+        for pod in pods
+    }
+
+
+def answers(release: Release) -> bool:
+    try:
+        return release.cluster.kubectl("get", "--raw=/readyz", "--request-timeout=2s") == "ok"
+    except ClusterError:
+        return False
+
+
+async def test_without_the_api_server_every_call_is_answered(pair):
+    """For 20 s and after; what is asked for at its return is done within 10 s, and no pod was started again."""
+    replicas = pair.cluster.get("plg", "hello", "-n", pair.plugins)["spec"]["replicas"]
+    other = 1 if replicas > 1 else 2
+    before = starts(pair)
+    async with calling(service_of(pair), pair.key()) as calls:
+        await calls.more(PER_SECOND)
+        pair.cluster.kill("kube-apiserver")
+        try:
+            await calls.more(OUTAGE * PER_SECOND)
+        finally:
+            pair.cluster.start("kube-apiserver")
+        await until(lambda: answers(pair), "the API server", seconds=60)
+        scale(pair, other)
+        took = await until(lambda: carried_out(pair, other), "the change", seconds=CATCH_UP)
+        await calls.more(OUTAGE * PER_SECOND // 2)
+    assert calls.failed == {}
+    after = starts(pair)
+    assert {uid: times for uid, times in after.items() if times != before.get(uid, 0)} == {}
+    if other > replicas:
+        assert before.keys() <= after.keys()
+    print(f"caught up after {took:.1f} s, {calls.answered} calls answered")
+    await asyncio.to_thread(
+        pair.cluster.kubectl, "wait", "--for=condition=Ready", "plugin/hello", "-n", pair.plugins
+    )
