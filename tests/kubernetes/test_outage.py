@@ -17,11 +17,12 @@ CATCH_UP = 10.0
 
 def starts(release: Release) -> dict[str, int]:
     """Every pod of the release and its plugins, and how often it was started again."""
-    pods = [
-        pod for place in (release.name, release.plugins) for pod in release.cluster.get("pods", "-n", place)
-    ]
+    of_deployments, places = "--selector=pod-template-hash", (release.name, release.plugins)
+    pods = [pod for place in places for pod in release.cluster.get("pods", "-n", place, of_deployments)]
     return {
-        pod["metadata"]["uid"]: sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
+        pod["metadata"]["uid"]: sum(
+            status["restartCount"] for status in pod["status"].get("containerStatuses", ())
+        )
         for pod in pods
     }
 

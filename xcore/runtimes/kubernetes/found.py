@@ -21,6 +21,8 @@ from xcore.workload import Exit, ExitReason, Instance, Phase
 _PULLS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 # "references non-existent secret key: a" and "secret \"a\" not found", as the kubelet words it.
 _MISSING = re.compile(r"secret key: [^ ]+|secret \"[^\"]+\"")
+# "Container plugin failed liveness probe, will be restarted", as the kubelet words it.
+_BY_PROBE = re.compile(r"failed (liveness|startup) probe")
 _LAST_SIGNAL = 64
 _SIGNALLED = 128
 
@@ -56,14 +58,26 @@ def ends(pod: Object) -> Iterator[tuple[int, Exit]]:
         at = _seconds(pod["metadata"]["creationTimestamp"])
         yield 1, Exit(ExitReason.Evicted, None, at, status.get("message", ""), served=True)
         return
-    if leaves(pod):
-        return  # it was told to
     container = _container(pod)
     state, restarts = container.get("state", {}), container.get("restartCount", 0)
-    ended = state.get("terminated") or container.get("lastState", {}).get("terminated")
+    if leaves(pod):
+        yield from ((restarts + 1, end) for end in _disrupted(pod))  # else it was told to by us
+        return
+    ended = _ended(pod)
     if ended is not None:
         # While it waits for its next start, the newest end was not followed by a restart yet.
         yield restarts + ("running" not in state), _exit(ended, served=_was_ready(pod))
+
+
+def ended_by_probe(pod: Object, events: Sequence[Object]) -> bool:
+    """Tell from a pod's events whether the kubelet ended its container: status only tells by which signal."""
+    began = (_ended(pod) or {}).get("startedAt", "")
+    return any(
+        event.get("reason") == "Killing"
+        and _BY_PROBE.search(event.get("message", ""))
+        and (event.get("lastTimestamp") or "") >= began
+        for event in events
+    )
 
 
 def waits_for_volumes(pod: Object) -> bool:
@@ -178,6 +192,21 @@ def _stuck(pod: Object) -> WorkloadRejected | None:
     if reason == "CreateContainerConfigError":
         return SecretNotFound(said or reason)
     return None
+
+
+def _ended(pod: Object) -> dict[str, Any] | None:
+    """Give the newest end of its container."""
+    container = _container(pod)
+    found = (container.get(name, {}).get("terminated") for name in ("state", "lastState"))
+    return next((dict(ended) for ended in found if ended), None)
+
+
+def _disrupted(pod: Object) -> Iterator[Exit]:
+    """Give the end of a pod that a drain, a lost node or a more important pod took away."""
+    for condition in _conditions(pod):
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            at, said = _seconds(condition.get("lastTransitionTime")), condition.get("message", "")
+            yield Exit(ExitReason.Evicted, None, at, said, served=True)
 
 
 def _exit(ended: dict[str, Any], *, served: bool) -> Exit:

@@ -21,6 +21,7 @@ from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.found import (
     as_it_is,
     complete,
+    ended_by_probe,
     instance_of,
     missing_of,
     revision_of,
@@ -33,7 +34,7 @@ from xcore.runtimes.kubernetes.mirrors import Mirrors
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
 from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
-from xcore.runtimes.kubernetes.state import State, counted, read
+from xcore.runtimes.kubernetes.state import State, counted, read, uncounted
 from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
 from xcore.workload import LogLine, Workload
@@ -195,9 +196,9 @@ class KubernetesRuntime:
         if deployment is None and kept.suspended:
             return  # there is nothing to suspend
         before = kept.state or read(deployment)
-        state = judged(
-            kept.workload, deployment, pods, counted(before, pods, kept.workload.manifest.spec.restart)
-        )
+        policy, probed = kept.workload.manifest.spec.restart, await self._probed(before, pods)
+        state = counted(before, pods, policy, probed=probed)
+        state = judged(kept.workload, deployment, pods, state)
         self._tell_exits(before, state, pods)
         await self._write(kept, state, deployment)
         if deployment is not None and deployment["spec"].get("replicas") and complete(deployment):
@@ -206,6 +207,12 @@ class KubernetesRuntime:
         if deployment is not None and state != before:
             await self._writer.remember(deployment, state)
             kept.state = state
+
+    async def _probed(self, before: State, pods: Sequence[Object]) -> set[str]:
+        """Find out which pods ended because a probe failed."""
+        new = [pod for pod in pods if uncounted(before, pod)]
+        by_probe = [pod for pod in new if ended_by_probe(pod, await self._writer.events_of(pod))]
+        return {pod["metadata"]["uid"] for pod in by_probe}
 
     async def _look_at_mounts(self, kept: Kept) -> float:
         """Find out what pods wait for; gives when to look again."""

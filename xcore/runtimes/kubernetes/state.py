@@ -7,7 +7,7 @@ ends of which pods are already counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 from xcore.records import history_document, restarts_of
@@ -16,6 +16,7 @@ from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.found import ends, revision_of_pod
 from xcore.runtimes.kubernetes.probe import Verdict
 from xcore.spec import RestartSpec
+from xcore.workload import ExitReason
 
 STATE = "xcore.dev/state"
 # As the kubelet has it: 10 s, doubled up to 5 min.
@@ -67,10 +68,17 @@ def write(state: State) -> str:
     return json.dumps(told, separators=(",", ":"))
 
 
-def counted(state: State, pods: Sequence[Object], policy: RestartSpec) -> State:
+def uncounted(state: State, pod: Object) -> bool:
+    """Tell whether it ended since ends were counted last."""
+    return any(number > state.seen.get(pod["metadata"]["uid"], 0) for number, _ in ends(pod))
+
+
+def counted(
+    state: State, pods: Sequence[Object], policy: RestartSpec, *, probed: Collection[str] = ()
+) -> State:
     """Count the ends that were not counted yet, and forget pods that are gone.
 
-    A revision that does not come up while an older one serves spends nothing: it is given up.
+    `probed`: uids of pods that the kubelet ended since. A revision that does not come up while an older one serves spends nothing: it is given up.
     """
     history, seen = state.restarts, {}
     for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
@@ -78,7 +86,8 @@ def counted(state: State, pods: Sequence[Object], policy: RestartSpec) -> State:
             continue
         uid = pod["metadata"]["uid"]
         before = state.seen.get(uid, 0)
-        for number, ended in ends(pod):
+        for number, told in ends(pod):
+            ended = replace(told, reason=ExitReason.ProbeFailed) if uid in probed else told
             for _ in range(min(number - before, policy.max_restarts + 1)):
                 history = record(history, ended, policy, healthy=0.0, dice=0.5)
             history = _paused(history)

@@ -1,0 +1,101 @@
+"""Instances that end by themselves, by the kernel, by the kubelet: started again, and the reason is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.kubernetes.release import Release
+from tests.kubernetes.serving import service_of
+
+pytestmark = pytest.mark.kubernetes
+CODE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ends-code}
+data:
+  main.py: |
+    import time
+    from xcore.plugin import Plugin, action
+
+
+    class Ends(Plugin):
+        @action
+        async def fill(self) -> int:
+            return len(bytes(range(256)) * 2**22)
+
+        @action
+        async def hang(self) -> None:
+            time.sleep(3600)
+"""
+PLUGIN = """
+---
+apiVersion: xcore.dev/v1alpha1
+kind: Plugin
+metadata: {{name: {name}}}
+spec:
+  version: 1.0.0
+  source: {{configMap: ends-code}}
+  entrypoint: main:Ends
+  terminationGracePeriodSeconds: 1
+  probes: {{liveness: {{periodSeconds: 1, failureThreshold: 2}}}}
+"""
+NAMES = ("killed", "fat", "hung")
+
+
+@pytest.fixture(scope="module")
+def harmed(pair: Release) -> Release:
+    """Three plugins that served: one's processes were killed, one took more memory than it has, one hangs."""
+    cluster = pair.cluster
+    documents = CODE + "".join(PLUGIN.format(name=name) for name in NAMES)
+    cluster.kubectl("apply", "-n", pair.plugins, "-f", "-", input=documents)
+    named = [f"plugin/{name}" for name in NAMES]
+    cluster.kubectl("wait", "--for=condition=Ready", *named, "-n", pair.plugins, "--timeout=60s")
+    headers = {"Authorization": f"Bearer {pair.key()}"}
+    with httpx.Client(base_url=service_of(pair), headers=headers, timeout=1, trust_env=False) as client:
+        for name, action in (("hung", "hang"), ("fat", "fill")):
+            with pytest.raises(httpx.TimeoutException):
+                raise_for(client.post(f"/app/{name}/{action}"))
+    (pod,) = cluster.get("pods", "-n", pair.plugins, "--selector=xcore.dev/plugin=killed,pod-template-hash")
+    for pid in cluster.processes_of(pair.plugins, pod["metadata"]["name"]):
+        os.kill(pid, signal.SIGKILL)
+    return pair
+
+
+def raise_for(answer: httpx.Response) -> None:
+    """An instance that ends under a call is as good as one that does not answer."""
+    assert answer.status_code in {502, 503, 504}, answer.text
+    raise httpx.ReadTimeout(answer.text)
+
+
+def ended(release: Release, name: str, reason: str) -> dict[str, Any]:
+    """Wait until it ended for that reason and is ready again; give what is told of its restarts."""
+    told = ("--for=jsonpath={.status.restarts.lastReason}=" + reason, f"plugin/{name}", "-n", release.plugins)
+    release.cluster.kubectl("wait", *told, "--timeout=30s")
+    ready = ("--for=condition=Ready", f"plugin/{name}", "-n", release.plugins)
+    release.cluster.kubectl("wait", *ready, "--timeout=30s")
+    found: dict[str, Any] = release.cluster.get("plugin", name, "-n", release.plugins)["status"]["restarts"]
+    return found
+
+
+def noted(release: Release, name: str) -> set[str]:
+    """The reasons of what `kubectl describe` shows below a plugin."""
+    selector = f"--field-selector=involvedObject.kind=Plugin,involvedObject.name={name}"
+    return {event["reason"] for event in release.cluster.get("events", "-n", release.plugins, selector)}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("killed", "Signal"), ("fat", "OutOfMemory"), ("hung", "ProbeFailed")]
+)
+def test_an_instance_that_ended_is_replaced_and_the_reason_is_told(
+    harmed: Release, name: str, reason: str
+) -> None:
+    """Killed by a signal, by the kernel for want of memory, by the kubelet because it hung."""
+    restarts = ended(harmed, name, reason)
+    assert restarts["count"] == 1
+    assert restarts["lastExitCode"] == 137
+    assert reason in noted(harmed, name)
