@@ -42,7 +42,6 @@ from xcore.records import Records
 from xcore.runtimes.byisolation import ByIsolation
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.lag import LoopLag
-from xcore.shelf import Shelf
 from xcore.sources import Sources
 from xcore.store import FileStore
 from xcore.vault import Vault, open_vault
@@ -121,7 +120,6 @@ def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     store = FileStore(state / "store")
     store.tidy()
     snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
-    shelf = Shelf(store, snapshots)
     records = Records(store, snapshots=snapshots.directory, sites=sites.directory)
     # Every other door has a slash in the place of a folder.
     loader = Loader(
@@ -130,11 +128,11 @@ def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     manager = Manager(
         ground.runtime,
         records=records,
-        collectors=[shelf, sites],
+        collectors=[ground.ledger, sites],
         trusted=frozenset(settings.trusted),
     )
-    sources = Sources([loader, shelf, *ground.doors], ground.preparations)
-    intake = Intake(shelf, manager, hand_over=sources.refresh, staging=state / "uploads")
+    sources = Sources([loader, *ground.doors], ground.preparations)
+    intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
     return Parts(settings, ground, manager, sources, intake, Once(store), plane, LoopLag(), key)

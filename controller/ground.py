@@ -1,4 +1,4 @@
-"""What a controller stands on: where its plugins run, by which doors they come beside folders and API, what is prepared."""
+"""What a controller stands on: where its plugins run, by which doors they come beside folders, what is prepared."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from controller.settings import Settings
 from controller.sites import open_sites
 from sandbox_image.tag import packages
+from xcore.bundle import Snapshots
 from xcore.images import Images
+from xcore.ledger import Ledger
 from xcore.manager import Manager
 from xcore.packing.preparation import Packing
 from xcore.runtimes.seams import Engine, Runtime
 from xcore.runtimes.supervised import Supervised
+from xcore.shelf import Shelf
 from xcore.sources import Preparation, Source, Sources
+from xcore.store import FileStore
 from xcore.vault import Vault
 
 Join = Callable[[Manager, Sources], AbstractAsyncContextManager[None]]
@@ -23,9 +27,10 @@ Join = Callable[[Manager, Sources], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`join` is entered for the time the controller serves."""
+    """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept."""
 
     runtime: Runtime
+    ledger: Ledger
     doors: Sequence[Source]
     preparations: Sequence[Preparation]
     join: Join
@@ -33,8 +38,10 @@ class Ground:
 
 def machine_ground(settings: Settings, engine: Engine, vault: Vault) -> Ground:
     """Give the ground of one machine, whose engine starts and stops single instances."""
-    packing = Packing(open_sites(settings.state_dir), engine.target, packages())
-    return Ground(Supervised(engine), [], [packing, Images(engine), vault], _alone)
+    state = settings.state_dir
+    packing = Packing(open_sites(state), engine.target, packages())
+    shelf = Shelf(FileStore(state / "store"), Snapshots(state / "snapshots"))
+    return Ground(Supervised(engine), shelf, [shelf], [packing, Images(engine), vault], _alone)
 
 
 @contextlib.asynccontextmanager

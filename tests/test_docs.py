@@ -35,7 +35,7 @@ REFUSALS = (
     *(errors.DependenciesUnresolved, errors.IndexUnavailable),
     *(errors.InvalidManifest, errors.InvalidSpec, errors.InvalidBundle, errors.NotSupported),
     *(errors.NotAllowedTrusted, errors.RouteConflict, errors.StorageFull),
-    *(errors.SecretNotFound, errors.ConfigMapNotFound, errors.ClassForbids),
+    *(errors.SecretNotFound, errors.ConfigMapNotFound, errors.BundleNotFound, errors.ClassForbids),
     *(errors.NetworkPolicyFailed, errors.RuntimeUnavailable, errors.Unschedulable),
 )
 

@@ -17,6 +17,7 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   └── RouteConflict           somebody else has the name
     ├── NotAllowedTrusted           trusted is the operator's decision
     ├── WorkloadRejected            the engine refused this workload; asking again may not help
+    │   ├── BundleNotFound          the cluster does not have the code that came through the API
     │   ├── ConfigMapNotFound       the ConfigMap that holds its code is not there
     │   ├── ImagePull               its image is not there
     │   ├── NetworkPolicyFailed     its network cannot be closed, so nothing is started
@@ -139,6 +140,11 @@ class WorkloadRejected(XcoreError):
 class ImagePull(WorkloadRejected):
     reason = "ImagePull"
     condition = "ImageVerified"
+
+
+class BundleNotFound(WorkloadRejected):
+    reason = "BundleNotFound"
+    condition = "ResolvedRefs"
 
 
 class ConfigMapNotFound(WorkloadRejected):

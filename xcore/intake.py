@@ -7,6 +7,7 @@ Refused, with nothing changed: what may not run, a trusted plugin, a name that a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
@@ -24,11 +25,14 @@ from xcore.errors import (
     RevisionNotFound,
     XcoreError,
 )
+from xcore.ledger import Kept, Ledger, Overtaken, Shelved
 from xcore.manager import Manager
 from xcore.manifest import from_dict
 from xcore.parcel import Offer, Parcel, manifest_of, offer, open_parcel
-from xcore.shelf import Kept, Shelf, Shelved, demand_untrusted
+from xcore.shelf import demand_untrusted
+from xcore.spec import OperatingMode
 
+_TRIES = 5
 _log = logging.getLogger("xcore.intake")
 
 
@@ -57,14 +61,14 @@ class Intake:
 
     def __init__(
         self,
-        shelf: Shelf,
+        ledger: Ledger,
         manager: Manager,
         *,
         hand_over: Callable[[], Awaitable[None]],
         staging: Path,
         clock: Clock | None = None,
     ) -> None:
-        self._shelf, self._manager = shelf, manager
+        self._ledger, self._manager = ledger, manager
         self._hand_over, self._clock = hand_over, clock or SystemClock()
         self._one_at_a_time = asyncio.Lock()
         self.staging = staging
@@ -77,69 +81,95 @@ class Intake:
         await self._awake()
         made = await self._opened(parcel)
         name = made.manifest.metadata.name
-        async with self._one_at_a_time:
-            if self._is_done(name, terms):
+
+        async def order() -> Outcome:
+            known = await self._known(name)
+            if _is_done(known, terms):
                 return Outcome(name, created=True, changed=False)
-            if self._known(name) is not None:
+            if known is not None:
                 raise Conflict(f"{name} exists already; PUT or PATCH changes it")
-            outcome = await self._commit(made, "create", terms)
-        return await self._told(outcome)
+            return await self._commit(made, known, "create", terms)
+
+        return await self._alone(order)
 
     async def replace(self, name: str, parcel: Parcel, terms: Terms) -> Outcome:
         """Make it, or give it another manifest and code."""
         await self._awake()
-        self._demand(self._known(name), terms)
+        _demand(await self._known(name), terms)
         made = await self._opened(parcel)
-        async with self._one_at_a_time:
-            known = self._known(name)
-            self._demand(known, terms)
-            outcome = await self._commit(_named(made, name), "update" if known else "create", terms)
-        return await self._told(outcome)
 
-    async def patch(self, name: str, changes: Any, terms: Terms) -> Outcome:
+        async def order() -> Outcome:
+            known = await self._known(name)
+            _demand(known, terms)
+            return await self._commit(_named(made, name), known, "update" if known else "create", terms)
+
+        return await self._alone(order)
+
+    async def patch(self, name: str, changes: Any, terms: Terms, *, how: str = "patch") -> Outcome:
         """Change it by a JSON merge patch (RFC 7396) of its manifest."""
         await self._awake()
-        async with self._one_at_a_time:
-            known = self._existing(name)
-            self._demand(known, terms)
+
+        async def order() -> Outcome:
+            known = await self._existing(name)
+            _demand(known, terms)
             manifest = manifest_of((merged(dict(known.newest.manifest), changes), {}))
-            outcome = await self._commit(_named(offer(manifest), name), "patch", terms)
-        return await self._told(outcome)
+            return await self._commit(_named(offer(manifest), name), known, how, terms)
+
+        return await self._alone(order)
 
     async def rollback(self, name: str, number: int, terms: Terms) -> Outcome:
         """Want again what a kept revision says, as a new revision."""
         await self._awake()
-        async with self._one_at_a_time:
-            known = self._existing(name)
-            if self._is_done(name, terms):
+        noted = replace(terms, note=terms.note or f"to revision {number}")
+
+        async def order() -> Outcome:
+            known = await self._existing(name)
+            if _is_done(known, terms):
                 return Outcome(name, changed=False)
-            self._demand(known, terms)
+            _demand(known, terms)
             kept = next((each for each in known.revisions if each.number == number), None)
             if kept is None:
                 there = ", ".join(str(each.number) for each in known.revisions)
                 raise RevisionNotFound(f"{name} has no revision {number}; there are {there}")
-            terms = replace(terms, note=terms.note or f"to revision {number}")
-            outcome = await self._commit(
-                Offer(from_dict(dict(kept.manifest)), kept.digest), "rollback", terms
-            )
-        return await self._told(outcome)
+            wanted = Offer(from_dict(dict(kept.manifest)), kept.digest)
+            return await self._commit(wanted, known, "rollback", noted)
+
+        return await self._alone(order)
 
     async def delete(self, name: str, terms: Terms) -> None:
         """Want it no more. Its instances go in the background, its code when nobody uses it."""
         await self._awake()
-        async with self._one_at_a_time:
-            self._demand(self._existing(name), terms)
-            await asyncio.to_thread(self._shelf.delete, name)
-        await self._tell()
 
-    def revisions(self, name: str) -> list[Kept]:
+        async def order() -> Outcome:
+            known = await self._existing(name)
+            _demand(known, terms)
+            await self._ledger.delete(name, known)
+            return Outcome(name)
+
+        await self._alone(order)
+
+    async def suspend(self, name: str, terms: Terms) -> None:
+        """Stop it and keep it stopped."""
+        await self._set_mode(name, OperatingMode.SUSPENDED, terms)
+
+    async def resume(self, name: str, terms: Terms) -> None:
+        """Run it again."""
+        await self._set_mode(name, OperatingMode.RUNNING, terms)
+
+    async def revisions(self, name: str) -> list[Kept]:
         """The kept revisions, oldest first; the last is what is wanted."""
-        return list(self._existing(name).revisions)
+        return list((await self._existing(name)).revisions)
 
     def version(self, name: str) -> str:
         """Another one after every change of what is wanted; of a folder's plugin, its generation."""
-        known = self._shelf.get(name)
-        return known.version if known else str(self._manager.get(name)["metadata"]["generation"])
+        return self._ledger.version(name) or str(self._manager.get(name)["metadata"]["generation"])
+
+    async def wait_gone(self, name: str, seconds: float) -> bool:
+        """Wait until nothing of it runs or is kept; False when something does after `seconds`."""
+        until = self._clock.time() + seconds
+        if not await self._manager.wait_gone(name, seconds):
+            return False
+        return await self._ledger.wait_gone(name, until - self._clock.time())
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -148,60 +178,67 @@ class Intake:
         if not self._manager.synced:
             await self._hand_over()
 
-    async def _opened(self, parcel: Parcel) -> Offer:
-        return await asyncio.to_thread(open_parcel, parcel, self._shelf.snapshots, self.staging)
+    async def _alone(self, order: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Carry out one order at a time; from the beginning when somebody else was faster, in the same ledger."""
+        async with self._one_at_a_time:
+            for _ in range(_TRIES):
+                with contextlib.suppress(Overtaken):
+                    outcome = await order()
+                    break
+            else:
+                raise Conflict("others keep changing it; send it again in a moment")
+        if outcome.changed:
+            await self._tell()
+        return outcome
 
-    def _known(self, name: str) -> Shelved | None:
-        """What the shelf has under the name; raises Conflict where a folder has it."""
-        known, folder = self._shelf.get(name), self._manager.folder_of(name)
-        if known is None and folder is not None:
-            raise Conflict(f"{name} lives in the folder {folder} of the plugins directory; change it there")
+    async def _opened(self, parcel: Parcel) -> Offer:
+        return await asyncio.to_thread(open_parcel, parcel, self._ledger.snapshots, self.staging)
+
+    async def _set_mode(self, name: str, mode: OperatingMode, terms: Terms) -> None:
+        """Say it in its manifest, where that is the ledger's way; else, and of a folder's plugin, the manager remembers it."""
+        suspends = mode is OperatingMode.SUSPENDED
+        if self._ledger.declares_mode and await self._ledger.read(name) is not None:
+            changes = {"spec": {"operatingMode": mode.value}}
+            await self.patch(name, changes, terms, how="suspend" if suspends else "resume")
+        elif suspends:
+            self._manager.suspend(name)
+        else:
+            self._manager.resume(name)
+
+    async def _known(self, name: str) -> Shelved | None:
+        """What the ledger has under the name; raises Conflict where a folder has it."""
+        known, place = await self._ledger.read(name), self._manager.folder_of(name)
+        if known is None and place is not None and "/" not in place:  # else it was one of the ledger's
+            raise Conflict(f"{name} lives in the folder {place} of the plugins directory; change it there")
         return known
 
-    def _existing(self, name: str) -> Shelved:
-        known = self._known(name)
+    async def _existing(self, name: str) -> Shelved:
+        known = await self._known(name)
         if known is None:
             raise PluginNotFound(f"there is no plugin {name!r}")
         return known
 
-    def _is_done(self, name: str, terms: Terms) -> bool:
-        known = self._shelf.get(name)
-        return bool(terms.mark and known and any(kept.request == terms.mark for kept in known.revisions))
-
-    def _demand(self, known: Shelved | None, terms: Terms) -> None:
-        if terms.absent and known is not None:
-            raise PreconditionFailed(f"{known.name} exists already")
-        if terms.match is None or (known is not None and {"*", known.version} & terms.match):
-            return
-        now = "does not exist" if known is None else f"has changed since; it is at {known.version}"
-        raise PreconditionFailed(f"the plugin {now}; read it again")
-
-    async def _commit(self, made: Offer, how: str, terms: Terms) -> Outcome:
+    async def _commit(self, made: Offer, known: Shelved | None, how: str, terms: Terms) -> Outcome:
         manifest, name = made.manifest, made.manifest.metadata.name
-        self._accept(made)
-        known = self._shelf.get(name)
-        data = manifest.to_dict()
-        if known and (dict(known.newest.manifest), known.newest.digest) == (data, made.digest):
+        await self._accept(made)
+        lost = made.sent and known and not await self._ledger.holds(name, made.digest)
+        if known and not lost and _same(known.newest, made):
             return Outcome(name, changed=False)
         number = known.newest.number + 1 if known else 1
         at = rfc3339(self._clock.time())
-        kept = Kept(number, data, made.digest, terms.by, at, how, terms.note, terms.mark)
-        await asyncio.to_thread(self._shelf.put, name, kept)
+        kept = Kept(number, manifest.to_dict(), made.digest, terms.by, at, how, terms.note, terms.mark)
+        await self._ledger.put(name, kept, known)
         return Outcome(name, created=known is None)
 
-    def _accept(self, made: Offer) -> None:
+    async def _accept(self, made: Offer) -> None:
         demand_untrusted(made.manifest)
         self._manager.demand(made.manifest)
-        if made.digest and not made.sent and not self._shelf.holds(made.digest):
+        name = made.manifest.metadata.name
+        if made.digest and not made.sent and not await self._ledger.holds(name, made.digest):
             problem = Problem(
                 "spec.source.bundle", "must be code that a kept revision has; else send the archive"
             )
             raise InvalidManifest("the manifest's code is not here", [problem])
-
-    async def _told(self, outcome: Outcome) -> Outcome:
-        if outcome.changed:
-            await self._tell()
-        return outcome
 
     async def _tell(self) -> None:
         """What was stored is wanted, even while the manager cannot be told: it will hear of it."""
@@ -209,6 +246,26 @@ class Intake:
             await self._hand_over()
         except (XcoreError, OSError) as error:
             _log.warning("an order is stored and waits to be carried out: %s", error)
+
+
+def _is_done(known: Shelved | None, terms: Terms) -> bool:
+    return bool(terms.mark and known and any(kept.request == terms.mark for kept in known.revisions))
+
+
+def _demand(known: Shelved | None, terms: Terms) -> None:
+    if terms.absent and known is not None:
+        raise PreconditionFailed(f"{known.name} exists already")
+    if terms.match is None or (known is not None and {"*", known.version} & terms.match):
+        return
+    now = "does not exist" if known is None else f"has changed since; it is at {known.version}"
+    raise PreconditionFailed(f"the plugin {now}; read it again")
+
+
+def _same(kept: Kept, made: Offer) -> bool:
+    try:
+        return (from_dict(dict(kept.manifest)).wish(), kept.digest) == (made.manifest.wish(), made.digest)
+    except InvalidManifest:  # a version with other fields accepted it
+        return False
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -81,6 +81,10 @@ class Manifest(Model):
         """The resource as JSON data, `from_dict`'s inverse: what its author set, or with every default spelled out."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=exclude_unset, exclude_none=True)
 
+    def wish(self) -> dict[str, JsonValue]:
+        """What is wanted, as JSON data without what holds by default: equal for equal wishes, whoever filled in what."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+
     def rolling(self) -> dict[str, JsonValue]:
         """Only what rolls an instance, as JSON data; equal for equal wishes, however they are written.
 

@@ -22,6 +22,7 @@ from xcore.shelf import with_code
 _NAME = "the manifest"
 _OURS = ("status",)
 _OURS_IN_METADATA = ("generation", "resourceVersion")
+_OURS_IN_ANNOTATIONS = "xcore.dev/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,18 @@ def manifest_of(read: tuple[Any, yamlsafe.Lines]) -> Manifest:
         data = {key: value for key, value in data.items() if key not in _OURS}
         metadata = data.get("metadata")
         if isinstance(metadata, Mapping):
-            data["metadata"] = {key: value for key, value in metadata.items() if key not in _OURS_IN_METADATA}
+            data["metadata"] = {
+                key: _authors(value) if key == "annotations" else value
+                for key, value in metadata.items()
+                if key not in _OURS_IN_METADATA
+            }
     return from_dict(data, name=_NAME, lines=lines)
+
+
+def _authors(annotations: Any) -> Any:
+    if not isinstance(annotations, Mapping):
+        return annotations
+    return {key: value for key, value in annotations.items() if not str(key).startswith(_OURS_IN_ANNOTATIONS)}
 
 
 def _open_archive(declared: Manifest | None, archive: BinaryIO, snapshots: Snapshots, staging: Path) -> Offer:

@@ -7,57 +7,23 @@ declarations like the plugins directory, and collects the code that no kept revi
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from xcore.bundle import Snapshots, revision
 from xcore.errors import Conflict, InvalidBundle, InvalidManifest, InvalidSpec, NotAllowedTrusted, XcoreError
 from xcore.instance_spec import Isolation
+from xcore.ledger import KEPT_REVISIONS, Kept, Shelved
 from xcore.loader import Declared
 from xcore.manifest import Manifest, from_dict
 from xcore.store import Store
 
 KIND = "shelf"
-KEPT_REVISIONS = 10
 MAX_PLUGINS = 1_000
 _DOOR = "api/"  # no folder in the plugins directory can be called so
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One revision: its manifest as data, the digest of its code ("" with an image), and who sent it, when and how.
-
-    `how`: create, update, patch or rollback. `request`: what to know the request by when it comes again.
-    """
-
-    number: int
-    manifest: Mapping[str, Any]
-    digest: str
-    by: str
-    at: str
-    how: str
-    note: str = ""
-    request: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelved:
-    """One plugin. `uid` tells it from an earlier one of the same name; the last revision is the one that is wanted."""
-
-    name: str
-    uid: str
-    revisions: tuple[Kept, ...]
-
-    @property
-    def newest(self) -> Kept:
-        return self.revisions[-1]
-
-    @property
-    def version(self) -> str:
-        """Another one after every change of what is wanted."""
-        return f"{self.uid}-{self.newest.number}"
 
 
 def door(name: str) -> str:
@@ -74,7 +40,9 @@ def demand_untrusted(manifest: Manifest) -> None:
 
 
 class Shelf:
-    """Reads everything once; every change is on disk before it is seen. Changes block: make them in a thread, one at a time."""
+    """See `Ledger`, and `Source`. Reads everything once; every change is on disk before it is seen."""
+
+    declares_mode = False
 
     def __init__(self, store: Store, snapshots: Snapshots) -> None:
         self._store, self.snapshots = store, snapshots
@@ -85,25 +53,32 @@ class Shelf:
     def get(self, name: str) -> Shelved | None:
         return self._shelved.get(name)
 
-    def put(self, name: str, kept: Kept) -> Shelved:
-        """Make this what is wanted, under the next number; the oldest goes when there are ten. Raises StorageFull."""
-        known = self._shelved.get(name)
+    async def read(self, name: str) -> Shelved | None:
+        return self._shelved.get(name)
+
+    def version(self, name: str) -> str:
+        shelved = self._shelved.get(name)
+        return shelved.version if shelved else ""
+
+    async def put(self, name: str, kept: Kept, known: Shelved | None) -> None:
+        """Raises StorageFull. The oldest revision goes when there are ten."""
         if known is None and len(self._shelved) >= MAX_PLUGINS:
             raise Conflict(f"{MAX_PLUGINS} plugins are there already; delete one first")
         uid = known.uid if known else secrets.token_hex(4)
         revisions = (*(known.revisions if known else ()), kept)[-KEPT_REVISIONS:]
-        shelved = Shelved(name, uid, revisions)
-        self._store.write(KIND, name, {"uid": uid, "revisions": [_document(each) for each in revisions]})
-        self._shelved = {**self._shelved, name: shelved}
-        return shelved
+        document = {"uid": uid, "revisions": [_document(each) for each in revisions]}
+        await asyncio.to_thread(self._store.write, KIND, name, document)
+        self._shelved = {**self._shelved, name: Shelved(name, uid, revisions)}
 
-    def delete(self, name: str) -> None:
-        self._store.delete(KIND, name)
+    async def delete(self, name: str, known: Shelved) -> None:  # noqa: ARG002  nobody else writes here
+        await asyncio.to_thread(self._store.delete, KIND, name)
         self._shelved = {of: shelved for of, shelved in self._shelved.items() if of != name}
 
-    def holds(self, digest: str) -> bool:
-        """Tell whether some kept revision names this code, and it is there."""
+    async def holds(self, name: str, digest: str) -> bool:  # noqa: ARG002  of whichever plugin
         return digest in self._digests() and self.snapshots.path(digest).is_dir()
+
+    async def wait_gone(self, name: str, seconds: float) -> bool:  # noqa: ARG002  nothing was left by `delete`
+        return True
 
     def scan(self) -> Sequence[Declared]:
         """Give what every plugin of the shelf wants, by name."""

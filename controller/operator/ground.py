@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 
 from controller.engines import SERVICE_ACCOUNT
 from controller.ground import Ground
-from controller.operator.codemaps import CodeMaps
+from controller.operator.codemaps import Bundles, CodeMaps
 from controller.operator.lease import Leadership
+from controller.operator.ledger import ResourceLedger
 from controller.operator.resources import PluginResources
 from controller.operator.statuses import StatusWriter
 from controller.settings import Settings
@@ -54,7 +55,7 @@ def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[P
 class _Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
 
-        self._settings, self._cluster = settings, cluster
+        self._cluster = cluster
         self._clock: Clock = SystemClock()
         namespaces, namespace = settings.plugin_namespaces, own_namespace()
         default = (*namespaces, DEFAULT_NAMESPACE)[0]
@@ -69,13 +70,19 @@ class _Operator:
         self._runtime = KubernetesRuntime(
             cluster, surroundings, namespaces=namespaces, leads=self._leadership.leads, clock=self._clock
         )
-        self._resources = PluginResources(cluster, namespaces, changed=self._changed, clock=self._clock)
+        self._snapshots = Snapshots(settings.state_dir / "snapshots")
+        self._bundles = Bundles(cluster, self._snapshots)
+        self._resources = PluginResources(
+            cluster, namespaces, self._bundles, changed=self._changed, clock=self._clock
+        )
+        self._ledger = ResourceLedger(
+            cluster, self._resources, self._snapshots, bundles=self._bundles, default=default
+        )
         self._sources: Sources | None = None
 
     def ground(self) -> Ground:
-
-        code = CodeMaps(self._cluster, Snapshots(self._settings.state_dir / "snapshots"))
-        return Ground(self._runtime, [self._resources], [code], self._join)
+        code = CodeMaps(self._cluster, self._snapshots)
+        return Ground(self._runtime, self._ledger, [self._resources], [code, self._bundles], self._join)
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from controller.operator.codemaps import Bundles
+from controller.operator.history import declared
 from xcore.bundle import revision
 from xcore.clock import Clock
 from xcore.errors import (
@@ -29,6 +31,7 @@ from xcore.runtimes.kubernetes.objects import collection
 from xcore.runtimes.kubernetes.reflector import Key, Reflector
 from xcore.workload import Origin
 
+HEARD_SECONDS = 5.0  # what a watch may take to tell of what was written
 CLASSES = "/apis/xcore.dev/v1alpha1/pluginclasses"
 
 
@@ -41,16 +44,30 @@ class PluginResources:
     """See `Source`. `changed` is called when any resource or class is different."""
 
     def __init__(
-        self, cluster: Cluster, namespaces: Sequence[str], *, changed: Callable[[Object], None], clock: Clock
+        self,
+        cluster: Cluster,
+        namespaces: Sequence[str],
+        bundles: Bundles,
+        *,
+        changed: Callable[[Object], None],
+        clock: Clock,
     ) -> None:
-        def reflector(path: str) -> Reflector:
-            return Reflector(cluster, path, changed=changed, clock=clock)
+        def told(item: Object) -> None:
+            for waiting in self._waiting:
+                waiting.set()
+            changed(item)
 
+        def reflector(path: str) -> Reflector:
+            return Reflector(cluster, path, changed=told, clock=clock)
+
+        self.namespaces = namespaces or ("",)
+        self._bundles, self._clock = bundles, clock
         self._plugins = {
-            namespace: reflector(collection("Plugin", namespace)) for namespace in namespaces or ("",)
+            namespace: reflector(collection("Plugin", namespace)) for namespace in self.namespaces
         }
         self._classes = reflector(CLASSES)
         self._read: dict[str, tuple[str, Declared]] = {}
+        self._waiting: set[asyncio.Event] = set()
 
     def start(self) -> list[asyncio.Task[None]]:
         reflectors = [*self._plugins.values(), self._classes]
@@ -63,6 +80,55 @@ class PluginResources:
     def all_keys(self) -> Iterator[Key]:
         for reflector in self._plugins.values():
             yield from list(reflector.objects)
+
+    def namespace_of(self, name: str) -> str:
+        """Tell where the resource is that has a name: of several, the oldest; empty where there is none."""
+        items = [
+            item for r in self._plugins.values() for key, item in list(r.objects.items()) if key[1] == name
+        ]
+        metas = [item["metadata"] for item in items]
+        return str(
+            min(((meta["creationTimestamp"], meta["namespace"]) for meta in metas), default=("", ""))[1]
+        )
+
+    def digests(self) -> frozenset[str]:
+        """Give the code that is wanted, by its digest."""
+        items = [item for r in self._plugins.values() for item in list(r.objects.values())]
+        return frozenset(_bundle(item["spec"].get("source", {}).get("bundle")) for item in items)
+
+    async def heard(self, written: Object) -> None:
+        """Return once this, or what came after it, is what is declared here; or after HEARD_SECONDS."""
+        meta = written["metadata"]
+
+        def holds(now: Object | None) -> bool:
+            # Versions count up, and may be compared (kubernetes.io, "Resource versions").
+            seen = now["metadata"]["resourceVersion"] if now is not None else 0
+            return int(seen) >= int(meta["resourceVersion"])
+
+        await self._until((meta["namespace"], meta["name"]), holds)
+
+    async def heard_gone(self, deleted: Object) -> None:
+        """Return once this is not declared here any more; or after HEARD_SECONDS."""
+        meta = deleted["metadata"]
+
+        def holds(now: Object | None) -> bool:
+            return (
+                now is None or now["metadata"]["uid"] != meta["uid"] or "deletionTimestamp" in now["metadata"]
+            )
+
+        await self._until((meta["namespace"], meta["name"]), holds)
+
+    async def _until(self, key: Key, holds: Callable[[Object | None], bool]) -> None:
+        turned = asyncio.Event()
+        self._waiting.add(turned)
+        until = self._clock.time() + HEARD_SECONDS
+        try:
+            while not holds(self.get(key)):
+                turned.clear()
+                if not await self._clock.wait(turned, until - self._clock.time()):
+                    return
+        finally:
+            self._waiting.discard(turned)
 
     def scan(self) -> list[Declared]:
         """Give every resource; raises RuntimeUnavailable before all were listed once."""
@@ -79,9 +145,9 @@ class PluginResources:
         known = self._read.get(place)
         if known is not None and known[0] == version:
             return known[1]
-        declared = self._judged(item, place)
-        self._read[place] = (version, declared)
-        return declared
+        judged = self._judged(item, place)
+        self._read[place] = (version, judged)
+        return judged
 
     def _version(self, item: Object) -> str:
         """Another one whenever the judgement may be another: status does not count, metadata does."""
@@ -106,8 +172,10 @@ class PluginResources:
             manifest, about["proof"] = self._classed(manifest)
         except XcoreError as error:
             return Declared(place, manifest, error=error, **about)
-        image = manifest.spec.source.image or ""
-        named = revision(image, manifest) if image else ""
+        image, digest = manifest.spec.source.image or "", _bundle(manifest.spec.source.bundle)
+        named = revision(digest or image, manifest) if digest or image else ""
+        if digest and (code := self._bundles.here(origin.namespace, meta["name"], digest)):
+            return Declared(place, manifest, digest, named, code, **about)
         return Declared(place, manifest, revision=named, image=image, **about)
 
     def _classed(self, manifest: Manifest) -> tuple[Manifest, bool]:
@@ -127,31 +195,16 @@ class PluginResources:
         return manifest, plugin_class.spec.require_proof
 
 
+def _bundle(named: str | None) -> str:
+    return (named or "").removeprefix("sha256:")
+
+
 def _manifest(item: Object) -> Manifest:
     meta = item["metadata"]
-    wanted = {
-        "apiVersion": item["apiVersion"],
-        "kind": item["kind"],
-        "metadata": {
-            "name": meta["name"],
-            "labels": _authors(meta.get("labels")),
-            "annotations": _authors(meta.get("annotations")),
-        },
-        "spec": item["spec"],
-    }
     try:
-        manifest = from_dict(wanted, name=meta["name"])
+        manifest = from_dict(declared(item), name=meta["name"])
     except InvalidManifest as error:
         raise InvalidSpec(error.detail, error.problems) from error
     if manifest.spec.isolation is Isolation.TRUSTED:
         raise NotAllowedTrusted("a resource of the cluster is never trusted")
     return manifest
-
-
-def _authors(told: dict[str, str] | None) -> dict[str, str]:
-    """Leave out what the cluster's own tools note: it is nobody's wish."""
-    return {
-        key: value
-        for key, value in (told or {}).items()
-        if not key.startswith(("kubectl.kubernetes.io/", "app.kubernetes.io/", "helm.sh/", "meta.helm.sh/"))
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -101,11 +101,16 @@ class Desk:
             raise WaitTimeout(f"{done.name} is not Ready after {patience.seconds:g} s: {why}")
         return self.response(done.name, 200 if done.status == 202 else done.status)
 
-    async def command(self, name: str, order: Callable[[str], object], patience: Patience) -> Response:
+    @property
+    def terms(self) -> Terms:
+        """Who asks, of an order without conditions."""
+        return Terms(by=self.request.state.caller)
+
+    async def command(self, name: str, order: Callable[[], Awaitable[None]], patience: Patience) -> Response:
         """Carry out what has no body, once for each Idempotency-Key."""
 
         async def ordered() -> Done:
-            order(name)
+            await order()
             return Done(name, 202)
 
         return await self.once.perform(claim(self.request), ordered, lambda done: self.answer(done, patience))

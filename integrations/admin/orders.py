@@ -16,8 +16,8 @@ from integrations.once import Done, claim
 from xcore import jsonsafe
 from xcore.errors import Invalid, InvalidManifest, Problem
 from xcore.intake import Outcome
+from xcore.ledger import Kept
 from xcore.parcel import read_data
-from xcore.shelf import Kept
 
 router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Depends(require_key)])
 
@@ -71,15 +71,15 @@ async def delete_plugin(
     await desk.intake.delete(name, terms)
     if wait is None:
         return JSONResponse(last, status_code=202)
-    if not await desk.manager.wait_gone(name, seconds):
+    if not await desk.intake.wait_gone(name, seconds):
         raise WaitTimeout(f"{name} is not gone after {seconds:g} s; it is on its way out")
     return JSONResponse(last)
 
 
 @router.get("/{name}/revisions")
-def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
+async def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
     """List the kept revisions, the newest first: who sent each, when and how."""
-    kept = desk.intake.revisions(name)
+    kept = await desk.intake.revisions(name)
     return {"items": [_shown(each, wanted=each is kept[-1]) for each in reversed(kept)]}
 
 
@@ -120,11 +120,12 @@ def _done(outcome: Outcome) -> Done:
 
 def _shown(kept: Kept, *, wanted: bool) -> dict[str, Any]:
     spec = kept.manifest["spec"]
+    source = spec.get("source", {})
     return {
         "revision": kept.number,
         "wanted": wanted,
-        "version": spec["version"],
-        "digest": f"sha256:{kept.digest}" if kept.digest else spec["source"]["image"],
+        "version": spec.get("version", ""),
+        "digest": f"sha256:{kept.digest}" if kept.digest else source.get("image", ""),
         "by": kept.by,
         "at": kept.at,
         "how": kept.how,

@@ -74,16 +74,20 @@ async def _lines(
 @router.post("/{name}/restart", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
 async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Replace the running instance by a new one, without a gap."""
-    return await desk.command(name, desk.manager.restart, patience)
+
+    async def order() -> None:
+        desk.manager.restart(name)
+
+    return await desk.command(name, order, patience)
 
 
 @router.post("/{name}/suspend", status_code=202, responses={202: PLUGIN})
 async def suspend(name: str, desk: DeskOf) -> Response:
     """Stop it and keep it stopped, also over restarts of the controller."""
-    return await desk.command(name, desk.manager.suspend, Patience(None))
+    return await desk.command(name, lambda: desk.intake.suspend(name, desk.terms), Patience(None))
 
 
 @router.post("/{name}/resume", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
 async def resume(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Run it again, with a full restart budget."""
-    return await desk.command(name, desk.manager.resume, patience)
+    return await desk.command(name, lambda: desk.intake.resume(name, desk.terms), patience)

@@ -24,12 +24,13 @@ from xcore.errors import (
     StorageFull,
 )
 from xcore.intake import Intake, Terms, merged
+from xcore.ledger import KEPT_REVISIONS
 from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.parcel import Parcel
 from xcore.records import Records
 from xcore.runtimes.supervised import Supervised
-from xcore.shelf import KEPT_REVISIONS, Shelf, door
+from xcore.shelf import Shelf, door
 from xcore.sources import Sources
 from xcore.store import FileStore
 from xcore.testing import FakeClock, FakeEngine
@@ -119,7 +120,7 @@ async def test_a_plugin_that_was_sent_is_wanted_and_kept_over_a_restart(house):
         await house.sources.refresh()
         assert house.intake.version("hello") == version
         assert len(house.engine.alive("hello")) == 1
-        [kept] = house.intake.revisions("hello")
+        [kept] = await house.intake.revisions("hello")
         assert (kept.number, kept.by, kept.how) == (1, "me", "create")
         assert kept.at.endswith("Z")
 
@@ -139,7 +140,7 @@ async def test_a_manifest_and_an_archive_that_say_the_same_belong_together(house
         with pytest.raises(InvalidBundle) as refused:
             await house.intake.replace("hello", parcel(files={"plugin.yaml": own}, description="two"), ME)
         assert [problem.field for problem in refused.value.problems] == ["spec.description"]
-        assert len(house.intake.revisions("hello")) == 1
+        assert len(await house.intake.revisions("hello")) == 1
 
 
 async def test_code_in_a_folder_of_the_archive_is_found(house):
@@ -179,7 +180,7 @@ async def test_a_patch_changes_what_it_names_and_no_more(house):
             await house.intake.patch("hello", "text", ME)
         with pytest.raises(InvalidManifest, match="another plugin"):
             await house.intake.patch("hello", {"metadata": {"name": "other"}}, ME)
-        assert [kept.how for kept in house.intake.revisions("hello")] == ["create", "patch"]
+        assert [kept.how for kept in await house.intake.revisions("hello")] == ["create", "patch"]
 
 
 @pytest.mark.parametrize(
@@ -206,12 +207,12 @@ async def test_any_kept_revision_can_be_gone_back_to_and_ten_are_kept(house):
         first = sha(house)
         for number in range(2, KEPT_REVISIONS + 2):
             await house.intake.replace("hello", parcel(code=f"{HELLO}\n# {number}"), ME)
-        assert [k.number for k in house.intake.revisions("hello")] == list(range(2, KEPT_REVISIONS + 2))
+        assert [k.number for k in await house.intake.revisions("hello")] == list(range(2, KEPT_REVISIONS + 2))
         with pytest.raises(RevisionNotFound, match="has no revision 1; there are 2, 3"):
             await house.intake.rollback("hello", 1, ME)
-        wanted = house.intake.revisions("hello")[0].digest
+        wanted = (await house.intake.revisions("hello"))[0].digest
         await house.intake.rollback("hello", 2, ME)
-        newest = house.intake.revisions("hello")[-1]
+        newest = (await house.intake.revisions("hello"))[-1]
         assert (newest.digest, newest.how, newest.note) == (wanted, "rollback", "to revision 2")
         then = COLLECT_AFTER + 1
         for path in house.shelf.snapshots.directory.iterdir():
@@ -361,7 +362,7 @@ async def test_an_order_with_the_same_mark_is_carried_out_once(house):
         back = replace(ME, mark="m3")
         assert (await house.intake.rollback("hello", 1, back)).changed
         assert not (await house.intake.rollback("hello", 1, back)).changed
-        assert len(house.intake.revisions("hello")) == 3
+        assert len(await house.intake.revisions("hello")) == 3
 
 
 async def test_no_room_changes_nothing(house, monkeypatch):
@@ -375,7 +376,7 @@ async def test_no_room_changes_nothing(house, monkeypatch):
         with pytest.raises(StorageFull):
             await house.intake.replace("hello", parcel(code="x = 2"), ME)
         monkeypatch.undo()
-        assert len(house.intake.revisions("hello")) == 1
+        assert len(await house.intake.revisions("hello")) == 1
 
 
 async def test_code_that_is_gone_from_the_state_directory_is_told(house):

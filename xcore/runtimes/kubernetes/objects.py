@@ -5,13 +5,11 @@ Every object carries our labels and is owned by the Plugin resource, so that del
 
 from __future__ import annotations
 
-import base64
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from xcore.errors import InvalidBundle
+from xcore.manifest import API_VERSION, KIND
 from xcore.runtimes.kubernetes.client import Object
+from xcore.runtimes.kubernetes.code import code_map
 from xcore.runtimes.kubernetes.pod import pod_spec, port_of
 from xcore.runtimes.kubernetes.probe import Place
 from xcore.spec import UpdateStrategy
@@ -21,8 +19,6 @@ MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "xcore"
 PLUGIN = "xcore.dev/plugin"
 REVISION = "xcore.dev/revision"
 RESTARTED = "xcore.dev/restarted"
-# The bound Kubernetes has for a ConfigMap, with room for names.
-MAX_CODE = 1000 * 1024
 _SHORT = 12
 
 
@@ -75,6 +71,7 @@ _COLLECTIONS = {
     "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Plugin": "/apis/xcore.dev/v1alpha1/namespaces/{}/plugins",
 }
 
@@ -87,9 +84,10 @@ def wanted(wish: Wish, surroundings: Surroundings) -> list[Object]:
     code: str | None = None
     places: dict[str, str] = {}
     if workload.code is not None:
-        code_map, places = _code(workload.code, meta)
-        code = code_map["metadata"]["name"]
-        found.append(code_map)
+        bundle = workload.manifest.spec.source.bundle is not None
+        made, places = code_map(workload.code, workload.name, meta, bundle=bundle)
+        code = made["metadata"]["name"]
+        found.append(made)
     image = workload.image or surroundings.image
     template = pod_spec(workload, image=image, code=code, places=places)
     found.append(_deployment(wish, template, meta))
@@ -120,18 +118,24 @@ def network_policy(workload: Workload, surroundings: Surroundings, meta: Object)
     }
 
 
-def _meta(workload: Workload, surroundings: Surroundings, suffix: str = "") -> Object:
+def _meta(workload: Workload, surroundings: Surroundings) -> Object:
+    uid = workload.origin.uid if workload.origin is not None else ""
+    return meta_of(workload.name, namespace_of(workload, surroundings), uid)
+
+
+def meta_of(plugin: str, namespace: str, uid: str) -> Object:
+    """Give the metadata of what is made for a plugin; `uid`: that of its resource, which owns it; empty: nothing does."""
     meta: Object = {
-        "name": name_of(workload.name) + suffix,
-        "namespace": namespace_of(workload, surroundings),
-        "labels": _selector(workload),
+        "name": name_of(plugin),
+        "namespace": namespace,
+        "labels": {MANAGED_BY: OURS, PLUGIN: plugin},
     }
-    if workload.origin is not None:
+    if uid:
         owner = {
-            "apiVersion": workload.manifest.api_version,
-            "kind": workload.manifest.kind,
-            "name": workload.name,
-            "uid": workload.origin.uid,
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": plugin,
+            "uid": uid,
             "controller": True,
             "blockOwnerDeletion": True,
         }
@@ -141,27 +145,6 @@ def _meta(workload: Workload, surroundings: Surroundings, suffix: str = "") -> O
 
 def _selector(workload: Workload) -> dict[str, str]:
     return {MANAGED_BY: OURS, PLUGIN: workload.name}
-
-
-def _code(directory: Path, meta: Object) -> tuple[Object, dict[str, str]]:
-    """Give an immutable ConfigMap named by the code's digest, and where each of its keys belongs."""
-    paths = sorted(
-        (Path(folder) / name).relative_to(directory).as_posix()
-        for folder, _, names in os.walk(directory)
-        for name in names
-    )
-    files = {f"f{number}": (path, (directory / path).read_bytes()) for number, path in enumerate(paths)}
-    if sum(len(content) for _, content in files.values()) > MAX_CODE:
-        raise InvalidBundle(f"code over {MAX_CODE // 1024} KiB does not fit a ConfigMap: xcore pack --image")
-    encoded = {key: base64.b64encode(content).decode() for key, (_, content) in files.items()}
-    code_map = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {**meta, "name": f"{meta['name']}-{directory.name[:_SHORT]}"},
-        "immutable": True,
-        "binaryData": encoded,
-    }
-    return code_map, {key: path for key, (path, _) in files.items()}
 
 
 def _deployment(wish: Wish, template: Object, meta: Object) -> Object:

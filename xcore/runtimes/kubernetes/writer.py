@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
+from xcore.bundle import COLLECT_AFTER
 from xcore.errors import NetworkPolicyFailed
 from xcore.runtimes.kubernetes.client import Cluster, Object, Refusal
+from xcore.runtimes.kubernetes.code import BUNDLE, code_name
 from xcore.runtimes.kubernetes.mirrors import SELECTOR, Mirrors
 from xcore.runtimes.kubernetes.objects import PLUGIN, REVISION, collection, path_of
 from xcore.runtimes.kubernetes.probe import is_probe
@@ -94,14 +97,34 @@ class Writer:
         query = {"labelSelector": f"{SELECTOR},{PLUGIN}={plugin}"}
         for kind in _UNMIRRORED:
             found, _ = await self._cluster.list(collection(kind, namespace), query)
-            for item in found:
-                path = f"{collection(kind, namespace)}/{item['metadata']['name']}"
-                if path not in kept:
-                    self._applied.pop(path, None)
-                    await self._cluster.delete(path, uid=item["metadata"]["uid"])
+            named = {f"{collection(kind, namespace)}/{item['metadata']['name']}": item for item in found}
+            unwanted = {path: item for path, item in named.items() if path not in kept}
+            for path in await self._kept_bundles(plugin, namespace, unwanted):
+                del unwanted[path]
+            for path, item in unwanted.items():
+                self._applied.pop(path, None)
+                await self._cluster.delete(path, uid=item["metadata"]["uid"])
+
+    async def _kept_bundles(self, plugin: str, namespace: str, found: Mapping[str, Object]) -> list[str]:
+        """Tell which of these are code that a kept revision names, or one that is just being made."""
+        bundles = {path: item for path, item in found.items() if BUNDLE in item["metadata"]["labels"]}
+        if not bundles:
+            return []
+        query = {"labelSelector": f"{SELECTOR},{PLUGIN}={plugin}"}
+        records, _ = await self._cluster.list(collection("ControllerRevision", namespace), query)
+        names = {code_name(plugin, record["data"].get("digest", "")) for record in records}
+        return [
+            path for path, item in bundles.items() if item["metadata"]["name"] in names or _is_young(item)
+        ]
 
     def _mounted(self, plugin: str, namespace: str) -> set[str]:
         _, pods = self._mirrors.found(namespace, plugin)
         volumes = [volume for pod in pods for volume in pod["spec"].get("volumes", ())]
         names = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
         return {f"{collection('ConfigMap', namespace)}/{name}" for name in names}
+
+
+def _is_young(item: Object) -> bool:
+    """Tell whether a resource may be about to name it."""
+    made = datetime.fromisoformat(item["metadata"]["creationTimestamp"])
+    return datetime.now(UTC) - made < timedelta(seconds=COLLECT_AFTER)
