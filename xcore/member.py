@@ -6,6 +6,7 @@ name may be is judged on its bytes, once, and only the judged name is ever used.
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ PIECE = 64 * 1024
 _RATIO_FROM = 1024 * 1024  # a small file of zeros is no bomb
 _LONGEST_NAME = 255
 _LONGEST_SHOWN = 60
+# What Windows keeps for devices, with any ending.
+_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +150,9 @@ def _steps(name: bytes, text: str) -> list[str]:
         raise refused(name, "has an empty step or a dot as a step in its name")
     if len(parts) > MAX_DEPTH + 1:
         raise refused(name, f"is nested deeper than {MAX_DEPTH} folders")
+    for part in parts:
+        if part.endswith((".", " ")):
+            raise refused(name, "has a name that ends with a dot or a blank, which some file systems drop")
+        if _DEVICE.fullmatch(part):
+            raise refused(name, "has a name that some systems keep for a device")
     return parts

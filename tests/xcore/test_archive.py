@@ -58,6 +58,11 @@ def test_a_tar_gz_of_any_common_kind_unpacks_to_its_files(tmp_path, form):
     assert files(unpacked(tmp_path, tar_gz(content, form=form, folders=["data"]))) == content
 
 
+def test_names_that_only_look_like_devices_are_fine(tmp_path):
+    content = {"console.py": b"", "aux_.py": b"", "nullable/com.py": b"", ".hidden": b"", "lpt10": b""}
+    assert files(unpacked(tmp_path, tar_gz(content))) == content
+
+
 def test_names_that_are_not_ascii_keep_their_letters(tmp_path):
     content = {"größe/日本.txt": b"x", f"{'ü' * 60}.txt": b"y"}
     assert files(unpacked(tmp_path, tar_gz(content))) == content
@@ -256,11 +261,16 @@ TAR = {
 ZIP = {
     "zip: parent": (lambda: zipped({"../evil": b"x"}), "leads out of its folder"),
     "zip: absolute": (lambda: zipped({"/etc/evil": b"x"}), "is an absolute path"),
+    "zip: dot behind": (lambda: zipped({"a.": b"x"}), "ends with a dot or a blank"),
+    "zip: blank behind": (lambda: zipped({"b /x": b"x"}), "ends with a dot or a blank"),
+    "zip: device": (lambda: zipped({"data/con": b"x"}), "keep for a device"),
+    "zip: device with an ending": (lambda: zipped({"Aux.py": b"x"}), "keep for a device"),
+    "zip: device with a number": (lambda: zipped({"COM1/x": b"x"}), "keep for a device"),
     "zip: drive": (lambda: zipped({"C:/evil": b"x"}), "a backslash or a colon"),
     "zip: not UTF-8": (lambda: zipped({"abcd": b"x"}).replace(b"abcd", b"\xff\xfe\xfd\xfc"), "is not UTF-8"),
     "zip: NUL": (lambda: zipped({"abcd": b"x"}).replace(b"abcd", b"ab\0d"), "control characters"),
     "zip: link": (lambda: zipped(extra=[(info("l", 0o120777), b"/etc/passwd")]), "l is a link"),
-    "zip: device": (lambda: zipped(extra=[(info("d", 0o020666), b"")]), "d is a link, a device"),
+    "zip: device node": (lambda: zipped(extra=[(info("d", 0o020666), b"")]), "d is a link, a device"),
     "zip: setuid": (lambda: zipped(extra=[(info("su", 0o104755), b"")]), "su has a setuid"),
     "zip: case": (lambda: zipped(extra=[(info("Main.PY"), b"")]), "differs from main.py only in"),
     "zip: twice": (
