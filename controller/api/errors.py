@@ -14,6 +14,7 @@ from controller.dataplane.headers import request_id_of
 from xcore.errors import Problem, XcoreError
 
 _BY_STATUS = {404: "NotFound", 405: "MethodNotAllowed"}
+_NO_SNIFF = {"x-content-type-options": "nosniff"}
 _log = logging.getLogger("xcore.controller")
 
 
@@ -23,14 +24,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unknown)
-    app.middleware("http")(_with_request_id)
+    app.middleware("http")(_with_our_headers)
 
 
-async def _with_request_id(request: Request, call_next):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+async def _with_our_headers(request: Request, call_next):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     given = request_id_of(request.headers.raw)
     request.state.request_id = given.decode() if given else secrets.token_hex(8)
     response = await call_next(request)
     response.headers["x-request-id"] = request.state.request_id
+    response.headers.update(_NO_SNIFF)
     return response
 
 
@@ -64,7 +66,10 @@ def _reason(request: Request, reason: str, detail: str, problems: list[Problem] 
 
 
 def _problem(status: int, body: bytes, reason: str) -> Response:
-    headers = {"xcore-reason": reason}
+    headers = {
+        "xcore-reason": reason,
+        **_NO_SNIFF,
+    }  # here, too: the last resort is asked outside of the middleware
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     if status == 503:

@@ -122,7 +122,9 @@ async def openapi(
 @router.get("/docs")
 async def docs() -> HTMLResponse:
     """A page to read and try it; the key typed there stays in the page."""
-    return HTMLResponse(_PAGE, headers={"cache-control": "no-store"})
+    # No frame of anybody's: a key is typed here.
+    framed = {"content-security-policy": "frame-ancestors 'none'"}
+    return HTMLResponse(_PAGE, headers={"cache-control": "no-store", **framed})
 
 
 _PAGE = f"""<!DOCTYPE html>

@@ -22,7 +22,7 @@ from controller.dataplane.ending import EndingProtocol
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
-from controller.dataplane.target import PREFIX, parse_target
+from controller.dataplane.target import PREFIX, is_plain, parse_target
 from controller.dataplane.websocket import WebSocketExchange
 
 MAX_TARGET = 8 * 1024
@@ -133,6 +133,10 @@ class DataPlaneProtocol(EndingProtocol):
             raise Refusal("MalformedRequest", "an upgrade with a body, and CONNECT, are not served here")
         if request.target.startswith(PREFIX):
             self._begin_exchange(request)
+        elif not is_plain(request.target):
+            raise Refusal(
+                "MalformedRequest", "the path has an encoded separator, a dot segment or an empty one"
+            )
         else:
             self._to_asgi(request, headers)
 
@@ -221,6 +225,7 @@ class DataPlaneProtocol(EndingProtocol):
         head = (
             f"content-type: application/problem+json\r\nxcore-reason: {refusal.reason}\r\n"
             f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n"
+            "x-content-type-options: nosniff\r\n"
         )
         self.transport.write(b"".join((STATUS_LINE[status], head.encode(), self.date_lines(), b"\r\n", body)))
         self._hang_up()

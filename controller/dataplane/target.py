@@ -30,6 +30,11 @@ def parse_target(raw: bytes) -> Target | None:
     return _parse_short(raw) if len(raw) <= SHORT else _parse(raw)
 
 
+def is_plain(raw: bytes) -> bool:
+    """Whether a raw target's path means the same to whoever decodes it: the rule of `/app/`, for what is not below it."""
+    return _UNSAFE.search(raw.partition(b"?")[0]) is None
+
+
 def _parse(raw: bytes) -> Target | None:
     match = _TARGET.fullmatch(raw)
     if match is None:

@@ -10,7 +10,7 @@ import pytest
 
 from controller.api import health, metrics, openapi
 from integrations.admin import events, orders, plugins
-from tests.harness import Controller
+from tests.harness import KEY, Controller
 
 MIB = 1024 * 1024
 BEHIND_THE_KEY = (plugins.router, orders.router, events.router)
@@ -73,3 +73,37 @@ def flood(raw: socket.socket) -> None:
             raw.sendall(piece)
     except OSError:
         pass
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/api/v1/plugins", "/api/v1/none", "/x//y"],
+)
+def test_every_answer_says_that_its_type_is_meant(running: Controller, path: str) -> None:
+    """Problems and refusals as well: a text is not taken for a page."""
+    assert running.request("GET", path).headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_page_that_takes_a_key_is_in_no_frame(running: Controller) -> None:
+    assert running.request("GET", "/docs").headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/plugins/evil%2frevisions",
+        "/api/v1/plugins/evil%2Frevisions",
+        "/api/v1/plugins/..%5cevil",
+        "/api/v1/plugins/%2e%2e/events",
+        "/api/v1/plugins//events",
+        "/api/v1/./plugins",
+        "/api/v1/plugins/a%00",
+        "/api/v1/plugins/a%zz",
+    ],
+)
+def test_a_path_means_what_it_says_to_the_control_plane_too(running: Controller, path: str) -> None:
+    """What decodes to a separator or a dot segment is refused before anything is looked up by it."""
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(1000).split(b" ")[1] == b"400"
