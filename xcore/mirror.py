@@ -75,7 +75,7 @@ class Mirror:
             observed=observed,
             suspended=entry.suspended,
             isolated=self.runtime.isolates(entry.workload),
-            image=self.runtime.image(entry.workload),
+            image=self.runtime.image(entry.workload) if entry.workload is not None else "",
             actions=entry.actions.get(serving.revision, ()) if serving else (),
         )
         return build(facts, self.clock.time(), entry.status)

@@ -12,6 +12,7 @@ from tests.support import write_plugin
 from xcore.bundle import COLLECT_AFTER, Snapshots
 from xcore.errors import (
     Conflict,
+    ImagePull,
     NotAllowedTrusted,
     PluginNotFound,
     Problem,
@@ -93,6 +94,19 @@ class Site:
 @pytest.fixture
 def site(tmp_path):
     return Site(tmp_path)
+
+
+async def test_the_image_of_what_was_never_accepted_is_not_made_up(site):
+    """An image plugin that could not be pinned does not show the image of all the others."""
+    site.write("web", entrypoint=None, source={"image": "team/web:1", "port": 80})
+    site.write()
+    async with site.controller():
+        declared = [
+            replace(d, error=ImagePull("no such image")) if d.folder == "web" else d
+            for d in site.loader.scan()
+        ]
+        await site.manager.sync(declared)
+        assert (site.status("web")["image"], site.status()["image"]) == ("", "fake")
 
 
 async def test_a_folder_becomes_a_plugin_that_serves(site):
