@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from controller.sites import open_sites
-from tests.harness import Controller
+from tests.harness import XCORE, Controller
 from xcore.packing.preparation import read_lock
 from xcore.packing.target import here
 from xcore.packing.uv import Job
@@ -61,3 +62,21 @@ def test_every_example_is_typed(name, cache, tmp_path):
         timeout=170,
     )
     assert checked.stdout.startswith("Success"), checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_examples_own_tests_pass_wherever_it_lies(name, tmp_path):
+    """Copied out of the checkout, with nothing of its settings; and nobody is greeted by a warning."""
+    shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XCORE_", "PYTEST_", "COV_"))}
+    done = subprocess.run(
+        [XCORE, "test", name, "--runtime", "process"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,13 +38,20 @@ def run_tests(
         raise Stopped(Exit.FAILED, "NotInstalled", f"pytest is not there; {advice}")
     # -p: also where somebody switched off that pytest finds plugins by itself.
     command = [sys.executable, "-m", "pytest", "-p", "xcore", f"--xcore-runtime={runtime}", *(rest or ())]
-    with subprocess.Popen(command, cwd=path) as running:  # noqa: S603  no shell
+    with subprocess.Popen(command, cwd=path, env=_environment()) as running:  # noqa: S603  no shell
         code = _wait(running)
     if code == _NOTHING:
         raise Stopped(
             Exit.FAILED, "NoTests", f"there is no test in {path}: files test_*.py, functions test_*"
         )
     raise typer.Exit(Exit.DONE if code == 0 else Exit.USAGE if code == _USAGE else Exit.FAILED)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what pytest-asyncio says to everybody who has not configured it: a newcomer's first line otherwise."""
+    quiet = 'ignore:The configuration option "asyncio_default_fixture_loop_scope" is unset'
+    told = os.environ.get("PYTHONWARNINGS")
+    return {**os.environ, "PYTHONWARNINGS": f"{told},{quiet}" if told else quiet}
 
 
 def _wait(running: subprocess.Popen[bytes]) -> int:
