@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check bench docs image cluster cluster-down manifests venv lock
+.PHONY: help run test fast check conformance bench docs image cluster cluster-down manifests venv lock
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
@@ -42,6 +42,9 @@ check: venv ## static checks: format, lint, types, layers, Dockerfile, lock, doc
 	@$(UV) $(SANDBOX) | diff -u sandbox_image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
 	@$(UV) $(CONTROLLER) | diff -u controller/image/requirements.txt - || { echo 'not of uv.lock: make lock' >&2; exit 1; }
 	@said=$$($(SITE) 2>&1) || { echo "$$said" >&2; exit 1; }
+
+conformance: venv ## one suite of promises on every runtime, and docs/conformance.md with what came out
+	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PY) docs/promises.py'
 
 docs: venv ## the documentation as a site, in site/ and on 127.0.0.1:8001; Ctrl-C stops it
 	@$(SITE)

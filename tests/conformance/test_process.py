@@ -15,6 +15,9 @@ from xcore.runtimes.supervised import Supervised
 from xcore.testing import RuntimeContract
 from xcore.workload import Workload
 
+# A probe that is under way when a test ends is cancelled, and its loop is gone before the socket is closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class TestProcess(RuntimeContract):
     """Children die with their controller: nothing is adopted."""
