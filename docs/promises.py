@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
@@ -42,7 +42,7 @@ def main() -> int:
 def _read(report: Path) -> dict[str, dict[str, bool]]:
     """Give, by promise and runtime, whether it was kept; only what the contract promises of all of them."""
     kept: dict[str, dict[str, bool]] = defaultdict(dict)
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  our own file
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314  our own file
         runtime = RUNTIMES.get(case.get("classname", "").rpartition(".")[2])
         if runtime is not None:
             kept[case.get("name", "")][runtime] = not len(case)
