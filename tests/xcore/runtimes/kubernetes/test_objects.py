@@ -1,0 +1,164 @@
+"""What is made in a cluster for a plugin, and what no manifest can change about it."""
+
+import base64
+
+import pytest
+
+from tests.support import manifest
+from xcore.errors import InvalidBundle
+from xcore.manifest import from_dict
+from xcore.runtimes.kubernetes.code import MAX_CODE
+from xcore.runtimes.kubernetes.limits import problems
+from xcore.runtimes.kubernetes.objects import Surroundings, Wish, wanted
+from xcore.workload import Origin, Workload
+
+SURROUNDINGS = Surroundings("image:1", "plugins", "system", {"app": "xcore"})
+
+
+def made(code=None, *, replicas=1, image="", name="hello", origin=None, **spec):
+    spec = (
+        {"source": {"configMap": "code"}, **spec}
+        if not image
+        else {"entrypoint": None, "source": {"image": image}, **spec}
+    )
+    spec = {key: value for key, value in spec.items() if value is not None}
+    document = manifest(name, **spec) if not image else of_image(name, spec)
+    workload = Workload(document, "r" * 64, 1, code, image=image, origin=origin)
+    return {item["kind"]: item for item in wanted(Wish(workload, replicas), SURROUNDINGS)}
+
+
+def of_image(name, spec):
+    spec = {"version": "1", **spec}
+    return from_dict(
+        {"apiVersion": "xcore.dev/v1alpha1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec}
+    )
+
+
+def test_the_policy_comes_first_and_lets_only_the_controller_in():
+    """Nothing goes out; what comes in comes from the controller's pods, to the one port."""
+    objects = made()
+    assert next(iter(objects)) == "NetworkPolicy"
+    policy = objects["NetworkPolicy"]["spec"]
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
+    ((rule,),) = [policy["ingress"]]
+    assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchLabels"] == {"app": "xcore"}
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "system"}
+
+
+def test_a_pod_has_no_rights_no_token_no_names_and_bounds_on_everything():
+    pod = made()["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert (pod["dnsPolicy"], pod["dnsConfig"]) == ("None", {"nameservers": ["127.0.0.1"]})
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["runAsGroup"] >= 100_000
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    limits, requests = container["resources"]["limits"], container["resources"]["requests"]
+    assert limits == {"cpu": "500m", "memory": str(128 * 2**20), "ephemeral-storage": "64Mi"}
+    assert requests == {**limits, "cpu": "50m"}
+    assert not any(volume.keys() & {"hostPath", "nfs", "csi"} for volume in pod["volumes"])
+
+
+def test_each_plugin_has_a_uid_of_its_own():
+    """The same wherever it is asked for; another for the same name in another namespace."""
+
+    def uid(name, namespace):
+        pod = made(name=name, origin=Origin(namespace, "u"))["Deployment"]["spec"]["template"]["spec"]
+        return pod["securityContext"]["runAsUser"]
+
+    assert uid("a", "x") == uid("a", "x")
+    assert len({uid(name, namespace) for name in "abcdef" for namespace in "xy"}) == 12
+
+
+def test_code_is_an_immutable_config_map_that_is_named_by_its_content(tmp_path):
+    """Its files lie where they lay, whatever their names."""
+    code = tmp_path / ("d" * 64)
+    (code / "package").mkdir(parents=True)
+    (code / "main.py").write_bytes(b"print()")
+    (code / "package" / "data.bin").write_bytes(b"\xff\x00")
+    objects = made(code)
+    code_map, pod = objects["ConfigMap"], objects["Deployment"]["spec"]["template"]["spec"]
+    assert (code_map["immutable"], code_map["metadata"]["name"]) == (True, "xcore-hello-dddddddddddd")
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "code"]
+    assert volume["configMap"]["name"] == code_map["metadata"]["name"]
+    placed = {
+        item["path"]: base64.b64decode(code_map["binaryData"][item["key"]])
+        for item in volume["configMap"]["items"]
+    }
+    assert placed == {"main.py": b"print()", "package/data.bin": b"\xff\x00"}
+
+
+def test_code_that_does_not_fit_is_refused_with_the_way_out(tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").write_bytes(b"#" * (MAX_CODE + 1))
+    with pytest.raises(InvalidBundle, match="xcore pack --image"):
+        made(code)
+
+
+def test_what_is_made_belongs_to_the_resource_and_is_deleted_with_it():
+    for item in made(origin=Origin("space", "uid-1"), replicas=2).values():
+        (owner,) = item["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == (
+            "Plugin",
+            "hello",
+            "uid-1",
+            True,
+        )
+        assert item["metadata"]["namespace"] == "space"
+        assert item["metadata"]["labels"] == {
+            "app.kubernetes.io/managed-by": "xcore",
+            "xcore.dev/plugin": "hello",
+        }
+
+
+def test_a_budget_guards_several_instances_and_is_not_made_for_one():
+    assert "PodDisruptionBudget" not in made()
+    assert made(replicas=3)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_secrets_are_files_by_name_and_never_variables():
+    secrets = [{"name": "mail"}, {"name": "db", "key": "password"}, {"name": "db", "key": "user"}]
+    pod = made(secrets=secrets)["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume.get("secret") for volume in pod["volumes"]}
+    assert volumes[mounts["/run/secrets/mail"]] == {"secretName": "mail", "defaultMode": 0o440}
+    items = volumes[mounts["/run/secrets/db"]]["items"]
+    assert [(item["key"], item["path"]) for item in items] == [("password", "password"), ("user", "user")]
+    assert not any("valueFrom" in variable for variable in container["env"])
+
+
+def test_an_image_is_asked_where_it_says_and_else_by_a_connection():
+    pod = made(image="team/app:1", probes={"readiness": {"path": "/health"}})["Deployment"]["spec"][
+        "template"
+    ]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "team/app:1"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert container["livenessProbe"]["tcpSocket"] == {"port": "http"}
+    assert not [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/plugin"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"source": {"folder": "."}}, "source.folder"),
+        ({"dependencies": ["pillow>=11"]}, "dependencies"),
+        ({"resources": {"pids": "128"}}, "resources.pids"),
+        ({"restart": {"policy": "Never"}}, "restart.policy"),
+    ],
+)
+def test_what_a_cluster_cannot_honour_is_named(spec, field):
+    assert [p.field for p in problems(manifest(**{"source": {"configMap": "code"}, **spec}))] == [
+        f"spec.{field}"
+    ]
