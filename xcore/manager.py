@@ -98,7 +98,8 @@ class Manager:
             self._remove(name)
         for name, item in directory.owners.items():
             self._apply(name, item)
-        self.synced = True
+        # In a cluster others serve what this replica still reads up on.
+        self.synced = self.synced or not any(item.pending and item.origin for item in declared)
         self._swept = self._swept or await sweep_unwanted(self._runtime, self._records, self._entries)
         if not self._removing:
             await collect_unused(self._entries.values(), self._runtime, self._collectors)
@@ -154,9 +155,7 @@ class Manager:
         if before and same and before.site != declared.site:
             entry.workload = replace(before, site=declared.site)  # of another Python: for what starts next
             self._want(entry)
-        generation = declared.generation
-        if generation is None:
-            generation = entry.record.generation + (0 if same else 1)
+        generation = declared.generation or entry.record.generation + (0 if same else 1)
         if same and (entry.record.folder, entry.record.generation) == (declared.folder, generation):
             return
         self._remember(entry, generation=generation, folder=declared.folder)
@@ -198,8 +197,7 @@ class Manager:
 
     def demand(self, manifest: Manifest) -> None:
         """Raise what stands in the way of a manifest; of what may run, nothing."""
-        error = self._objection(manifest)
-        if error is not None:
+        if (error := self._objection(manifest)) is not None:
             raise error
 
     def folder_of(self, name: str) -> str | None:
@@ -290,8 +288,7 @@ class Manager:
 
     async def _follow(self) -> None:
         async for name in self._runtime.watch():
-            entry = self._entries.get(name)
-            if entry is not None:
+            if (entry := self._entries.get(name)) is not None:
                 self._mirror.refresh(entry)
 
     def _entry(self, name: str) -> Entry:

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import write_plugin
+from tests.support import manifest, write_plugin
 from xcore.bundle import COLLECT_AFTER, Snapshots
 from xcore.errors import (
     Conflict,
     ImagePull,
+    InvalidSpec,
     NotAllowedTrusted,
     PluginNotFound,
     Problem,
@@ -20,12 +21,13 @@ from xcore.errors import (
     StorageFull,
     WorkloadRejected,
 )
-from xcore.loader import Loader
+from xcore.loader import Declared, Loader
 from xcore.manager import Manager
 from xcore.records import Records
 from xcore.runtimes.supervised import Supervised
 from xcore.store import MemoryStore
 from xcore.testing import FakeClock, FakeEngine
+from xcore.workload import Origin
 from xcore.xhooks import PluginDeclared, PluginRefused, PluginRemoved, StatusChanged
 
 
@@ -770,3 +772,16 @@ async def test_dependencies_unpacked_for_another_python_reach_what_starts_next_a
         site.manager.restart("hello")
         await site.clock.until(lambda: site.alive() and site.alive()[0].id != before.id)
         assert site.manager._runtime.observed("hello").wanted.site.name == "new"
+
+
+async def test_a_replica_is_not_ready_before_it_has_read_up_on_what_others_serve(site):
+    """What is declared in a cluster and still prepared keeps it from saying so; on one machine nothing does."""
+    declared = Declared("space/hello", manifest("hello"), pending="reading", origin=Origin("space", "u"))
+    async with site.controller():
+        await site.manager.sync([declared])
+        assert not site.manager.synced
+        await site.manager.sync([replace(declared, origin=None)])
+        assert site.manager.synced
+    async with site.controller():
+        await site.manager.sync([replace(declared, pending="", error=InvalidSpec("no"))])
+        assert site.manager.synced
