@@ -132,12 +132,11 @@ _ONLY_DEFAULT = (
     "traffic.circuit_breaker",
     "network.egress",
     "network.allow",
-    "storage",
     "scaling",
     "schedules",
 )
 # What only a cluster honours.
-_CLUSTER_ONLY = ("source.config_map", "plugin_class_name", "replicas", "update.on_failure")
+_CLUSTER_ONLY = ("source.config_map", "plugin_class_name", "replicas", "storage", "update.on_failure")
 # The runner inside the sandbox serves its own probes; only an image brings its own paths.
 _RUNNER_SERVED = ("probes.startup.path", "probes.readiness.path", "probes.liveness.path")
 

@@ -124,7 +124,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
     [
         ({"calls": ["other"]}, ["calls"]),
         ({"scaling": {"idleTimeoutSeconds": 60}}, ["scaling"]),
-        ({"storage": [{"name": "a", "mountPath": "/data", "size": "1Gi"}]}, ["storage"]),
         ({"schedules": [{"action": "a", "everySeconds": 60}]}, ["schedules"]),
         ({"network": {"egress": "PublicInternet"}}, ["network.egress"]),
         (
@@ -153,6 +152,7 @@ def test_what_this_version_does_not_honour_is_named_and_never_ignored(spec, fiel
         ({"source": {"configMap": "code"}}, "source.configMap"),
         ({"pluginClassName": "small"}, "pluginClassName"),
         ({"replicas": 2}, "replicas"),
+        ({"storage": [{"name": "a", "mountPath": "/data", "size": "1Gi"}]}, "storage"),
         ({"update": {"onFailure": "Hold"}}, "update.onFailure"),
     ],
 )

@@ -24,6 +24,12 @@ def problems(manifest: Manifest) -> Sequence[Problem]:
         found.append(
             Problem("spec.dependencies", "must be absent in a cluster: bake them in by xcore pack --image")
         )
+    if spec.storage and spec.replicas > 1:
+        found.append(
+            Problem(
+                "spec.replicas", "must be at most 1 with storage: one pod at a time may write to a volume"
+            )
+        )
     if spec.resources.pids_limit != Resources().pids_limit:
         found.append(
             Problem("spec.resources.pids", "is the node's to limit (podPidsLimit); leave it at its default")

@@ -1,16 +1,19 @@
-"""What is made in a cluster for one plugin, in the order it is made: policy, code, Deployment, budget. Pure.
+"""What is made in a cluster for one plugin, in the order it is made: policy, code, volumes, Deployment, budget. Pure.
 
-Every object carries our labels and is owned by the Plugin resource, so that deleting the resource deletes them all.
+Every object carries our labels and is owned by the Plugin resource, so that deleting the resource deletes them all; but
+for a volume that is to be retained.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xcore.instance_spec import Retention, Storage
 from xcore.manifest import API_VERSION, KIND
+from xcore.quantity import parse_bytes
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.code import code_map
-from xcore.runtimes.kubernetes.pod import pod_spec, port_of
+from xcore.runtimes.kubernetes.pod import claim_name, pod_spec, port_of
 from xcore.runtimes.kubernetes.probe import Place
 from xcore.spec import UpdateStrategy
 from xcore.workload import Workload
@@ -70,6 +73,7 @@ _COLLECTIONS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "ControllerRevision": "/apis/apps/v1/namespaces/{}/controllerrevisions",
     "Plugin": "/apis/xcore.dev/v1alpha1/namespaces/{}/plugins",
@@ -88,6 +92,7 @@ def wanted(wish: Wish, surroundings: Surroundings) -> list[Object]:
         made, places = code_map(workload.code, workload.name, meta, bundle=bundle)
         code = made["metadata"]["name"]
         found.append(made)
+    found += [_claim(storage, workload, meta) for storage in workload.manifest.spec.storage]
     image = workload.image or surroundings.image
     template = pod_spec(workload, image=image, code=code, places=places)
     found.append(_deployment(wish, template, meta))
@@ -114,6 +119,22 @@ def network_policy(workload: Workload, surroundings: Surroundings, meta: Object)
             "policyTypes": ["Ingress", "Egress"],
             "ingress": came_from,
             "egress": [],
+        },
+    }
+
+
+def _claim(storage: Storage, workload: Workload, meta: Object) -> Object:
+    """A volume that outlives pods, and, where it is retained, the plugin as well: the next one of that name finds it."""
+    named = {**meta, "name": claim_name(workload, storage)}
+    if storage.retention is Retention.RETAIN:
+        named.pop("ownerReferences", None)
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": named,
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": str(parse_bytes(storage.size))}},
         },
     }
 
@@ -150,7 +171,9 @@ def _selector(workload: Workload) -> dict[str, str]:
 def _deployment(wish: Wish, template: Object, meta: Object) -> Object:
     workload = wish.workload
     spec = workload.manifest.spec
-    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    rolling: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    # One pod at a time may write to a volume.
+    gently = spec.update.strategy is UpdateStrategy.ROLLING and not spec.storage
     marks = {REVISION: workload.revision}
     return {
         "apiVersion": "apps/v1",
@@ -160,7 +183,7 @@ def _deployment(wish: Wish, template: Object, meta: Object) -> Object:
             "replicas": wish.replicas,
             "revisionHistoryLimit": 2,
             "progressDeadlineSeconds": max(2, round(spec.update.progress_deadline_seconds)),
-            "strategy": rolling if spec.update.strategy is UpdateStrategy.ROLLING else {"type": "Recreate"},
+            "strategy": rolling if gently else {"type": "Recreate"},
             "selector": {"matchLabels": _selector(workload)},
             "template": {
                 "metadata": {

@@ -10,6 +10,7 @@ import hashlib
 import math
 from typing import Any
 
+from xcore.instance_spec import Storage
 from xcore.runtimes.told import CODE_DIR, SECRETS_DIR, environment, is_image
 from xcore.spec import ProbeSpec
 from xcore.workload import Workload
@@ -67,6 +68,10 @@ def uid_of(workload: Workload) -> int:
     return FIRST_UID + int.from_bytes(digest[:8]) % UIDS
 
 
+def claim_name(workload: Workload, storage: Storage) -> str:
+    return f"xcore-{workload.name}-{storage.name}"
+
+
 def port_of(workload: Workload) -> int:
     return workload.manifest.spec.source.tcp_port or PORT
 
@@ -114,6 +119,8 @@ def _mounts(workload: Workload, code: str | None) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if code is not None:
         mounts.append({"name": "code", "mountPath": CODE_DIR, "readOnly": True})
+    kept = workload.manifest.spec.storage
+    mounts += [{"name": _volume_name(storage), "mountPath": storage.mount_path} for storage in kept]
     for number, name in enumerate(_secrets(workload)):
         mounts.append({"name": f"secret-{number}", "mountPath": f"{SECRETS_DIR}/{name}", "readOnly": True})
     return mounts
@@ -127,11 +134,20 @@ def _volumes(workload: Workload, code: str | None, places: dict[str, str]) -> li
     if code is not None:
         items = [{"key": key, "path": path} for key, path in places.items()]
         volumes.append({"name": "code", "configMap": {"name": code, "items": items, "defaultMode": 0o444}})
+    for storage in workload.manifest.spec.storage:
+        claim = {"claimName": claim_name(workload, storage)}
+        volumes.append({"name": _volume_name(storage), "persistentVolumeClaim": claim})
     for number, (name, keys) in enumerate(_secrets(workload).items()):
         chosen = {"items": [{"key": key, "path": key} for key in keys]} if keys else {}
         secret = {"secretName": name, "defaultMode": 0o440, **chosen}
         volumes.append({"name": f"secret-{number}", "secret": secret})
     return volumes
+
+
+def _volume_name(storage: Storage) -> str:
+    """Of 63 characters at most, as labels are, and unlike any other volume's."""
+    digest = hashlib.sha256(storage.name.encode()).hexdigest()[:6]
+    return f"data-{storage.name[:40].rstrip('-')}-{digest}"
 
 
 def _secrets(workload: Workload) -> dict[str, list[str]]:

@@ -156,9 +156,38 @@ def test_an_image_is_asked_where_it_says_and_else_by_a_connection():
         ({"dependencies": ["pillow>=11"]}, "dependencies"),
         ({"resources": {"pids": "128"}}, "resources.pids"),
         ({"restart": {"policy": "Never"}}, "restart.policy"),
+        ({"storage": [{"name": "a", "mountPath": "/data", "size": "1Mi"}], "replicas": 2}, "replicas"),
     ],
 )
 def test_what_a_cluster_cannot_honour_is_named(spec, field):
     assert [p.field for p in problems(manifest(**{"source": {"configMap": "code"}, **spec}))] == [
         f"spec.{field}"
     ]
+
+
+def test_storage_is_a_claim_that_outlives_the_plugin_unless_it_is_to_be_deleted():
+    """One pod at a time writes to it."""
+    storage = [
+        {"name": "kept", "mountPath": "/data", "size": "1Gi"},
+        {"name": "x" * 63, "mountPath": "/cache", "size": "16Mi", "retention": "Delete"},
+    ]
+    spec = {"source": {"configMap": "code"}, "storage": storage}
+    workload = Workload(manifest(**spec), "r" * 64, 1, None, origin=Origin("space", "uid-1"))
+    objects = wanted(Wish(workload, 1), SURROUNDINGS)
+    claims = {item["metadata"]["name"]: item for item in objects if item["kind"] == "PersistentVolumeClaim"}
+    assert set(claims) == {"xcore-hello-kept", f"xcore-hello-{'x' * 63}"}
+    assert "ownerReferences" not in claims["xcore-hello-kept"]["metadata"]
+    assert "ownerReferences" in claims[f"xcore-hello-{'x' * 63}"]["metadata"]
+    assert claims["xcore-hello-kept"]["spec"]["resources"]["requests"]["storage"] == str(2**30)
+    (deployment,) = [item for item in objects if item["kind"] == "Deployment"]
+    assert deployment["spec"]["strategy"]["type"] == "Recreate"
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = {
+        v["name"]: v["persistentVolumeClaim"]["claimName"]
+        for v in pod["volumes"]
+        if "persistentVolumeClaim" in v
+    }
+    mounts = {m["mountPath"]: volumes.get(m["name"]) for m in pod["containers"][0]["volumeMounts"]}
+    assert mounts["/data"] == "xcore-hello-kept"
+    assert mounts["/cache"] == f"xcore-hello-{'x' * 63}"
+    assert all(len(name) <= 63 for name in volumes)
