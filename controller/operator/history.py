@@ -22,8 +22,8 @@ from xcore.runtimes.kubernetes.objects import meta_of
 CHANGE = "xcore.dev/change"
 # What the cluster's own tools, and we, note: it is nobody's wish.
 _NOTED = (
-    *("kubectl.kubernetes.io/", "app.kubernetes.io/", "helm.sh/", "meta.helm.sh/"),
-    *("xcore.dev/", "deployment.kubernetes.io/"),
+    *("kubectl.kubernetes.io/", "deployment.kubernetes.io/", "app.kubernetes.io/managed-by"),
+    *("helm.sh/", "meta.helm.sh/", "xcore.dev/"),
 )
 _SHORT = 8
 _ORDER = {"number", "by", "at", "how", "note", "request"}
@@ -134,24 +134,20 @@ def resource(kept: Kept, namespace: str, before: Object | None) -> Object:
     """Give the Plugin resource that wants a revision, in the place of what was `before`."""
     manifest = kept.manifest
     meta = manifest["metadata"]
-    order = {key: value for key, value in asdict(kept).items() if key in _ORDER and value != ""}
-    change = json.dumps({**order, "of": _wish(manifest)})
     known = before["metadata"] if before else {"name": meta["name"], "namespace": namespace}
-    return {
-        **({"status": before["status"]} if before and "status" in before else {}),
+    item: Object = {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {
             **{key: value for key, value in known.items() if key != "managedFields"},
             "labels": {**_others(known.get("labels")), **authors(meta.get("labels"))},
-            "annotations": {
-                **_others(known.get("annotations")),
-                **authors(meta.get("annotations")),
-                CHANGE: change,
-            },
+            "annotations": {**_others(known.get("annotations")), **authors(meta.get("annotations"))},
         },
         "spec": manifest["spec"],
     }
+    order = {key: value for key, value in asdict(kept).items() if key in _ORDER and value != ""}
+    item["metadata"]["annotations"][CHANGE] = json.dumps({**order, "of": _wish(declared(item))})
+    return item
 
 
 def _others(told: Mapping[str, str] | None) -> dict[str, str]:

@@ -109,11 +109,17 @@ class ResourceLedger:
         return self._resources.namespace_of(name) or self._default
 
     async def _left(self, name: str) -> bool:
+        """Tell whether something is there of a plugin that is not wanted; one elsewhere may have the name by now."""
         for kind in ("Pod", "Deployment", "ConfigMap", "ControllerRevision"):
             for namespace in self._resources.namespaces:
-                if await self._kept_of(kind, namespace, name):
+                found = await self._kept_of(kind, namespace, name)
+                if any(not self._is_wanted(item["metadata"]["namespace"], name) for item in found):
                     return True
         return False
+
+    def _is_wanted(self, namespace: str, name: str) -> bool:
+        item = self._resources.get((namespace, name))
+        return item is not None and "deletionTimestamp" not in item["metadata"]
 
     async def _kept_of(self, kind: str, namespace: str, name: str) -> list[Object]:
         query = {"labelSelector": f"{MANAGED_BY}={OURS},{PLUGIN}={name}"}

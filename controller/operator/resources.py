@@ -83,10 +83,10 @@ class PluginResources:
 
     def namespace_of(self, name: str) -> str:
         """Tell where the resource is that has a name: of several, the oldest; empty where there is none."""
-        items = [
-            item for r in self._plugins.values() for key, item in list(r.objects.items()) if key[1] == name
-        ]
-        metas = [item["metadata"] for item in items]
+        found = [self.get((namespace, name)) for namespace in self.namespaces if namespace]
+        if not all(self.namespaces):  # all of them are watched together
+            found = [item for key, item in list(self._plugins[""].objects.items()) if key[1] == name]
+        metas = [item["metadata"] for item in found if item is not None]
         return str(
             min(((meta["creationTimestamp"], meta["namespace"]) for meta in metas), default=("", ""))[1]
         )

@@ -238,6 +238,13 @@ def test_a_name_that_is_there_already_is_changed_where_it_is(house: House) -> No
     found = house.cluster.get("--namespace", house.namespaces[1], "plugin", "elsewhere")
     assert found["spec"]["description"] == "changed"
     assert house.cluster.get("--namespace", house.namespaces[0], "plugins") == []
+    # The younger of two has no name here; it gets it when the older goes, and nothing of it goes then.
+    later = body("elsewhere", source={"image": "xcore-test.invalid/web:2"})
+    del later["spec"]["entrypoint"]
+    house.kubectl("create", "-f", "-", stdin=json.dumps(later))
+    assert house.second.request("DELETE", f"{at}?wait=Gone&timeoutSeconds=30").status == 200
+    until(lambda: house.first.request("GET", at).status == 200, 10)
+    assert house.resource("elsewhere")["spec"]["source"]["image"] == "xcore-test.invalid/web:2"
 
 
 def test_code_that_does_not_fit_the_cluster_leaves_nothing_behind(house: House) -> None:

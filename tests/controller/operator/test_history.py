@@ -45,6 +45,15 @@ def test_the_present_revision_is_known_by_the_resource_alone():
     assert found.recorded == frozenset()
 
 
+def test_labels_of_an_author_are_kept_and_those_of_the_clusters_tools_are_not_his():
+    labels = {"app.kubernetes.io/name": "shop", "helm.sh/chart": "shop-1"}
+    sent = kept(1)
+    sent.manifest["metadata"]["labels"] = labels
+    item = stored(sent)
+    assert item["metadata"]["labels"] == {"app.kubernetes.io/name": "shop"}
+    assert told(history.held(item, []).newest)[1] == "admin"
+
+
 def test_a_recorded_revision_is_what_was_ordered():
     first, second = kept(1), kept(2, description="new")
     item = stored(second)
