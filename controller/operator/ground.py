@@ -109,6 +109,7 @@ class _Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(XcoreError):  # it runs out by itself
                 await self._leadership.give_up()
+            await self._cluster.aclose()
 
     def _lead_changed(self) -> None:
         self._runtime.look_at_all()

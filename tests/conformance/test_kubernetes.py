@@ -11,7 +11,7 @@ import pytest
 from sandbox_image.tag import image_tag
 from tests.cluster.fixtures import RESTRICTED, Cluster
 from tests.conformance.support import Workshop
-from xcore.runtimes.kubernetes.client import connect
+from xcore.runtimes.kubernetes.client import Cluster as Reached, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
 from xcore.runtimes.seams import Runtime
@@ -19,6 +19,19 @@ from xcore.testing import RuntimeContract
 from xcore.workload import Workload
 
 pytestmark = pytest.mark.kubernetes
+
+
+class Alone(KubernetesRuntime):
+    """With a client of its own."""
+
+    def __init__(self, reached: Reached, namespace: str) -> None:
+        surroundings = Surroundings(image=image_tag(), default_namespace=namespace)
+        super().__init__(reached, surroundings, namespaces=[namespace])
+        self._reached = reached
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._reached.aclose()
 
 
 class TestKubernetes(RuntimeContract):
@@ -36,11 +49,7 @@ class TestKubernetes(RuntimeContract):
         if owner != "first":
             self.cluster.kubectl("create", "namespace", namespace)
             self.cluster.kubectl("label", "namespace", namespace, RESTRICTED)
-        runtime = KubernetesRuntime(
-            await connect(str(self.cluster.kubeconfig)),
-            Surroundings(image=image_tag(), default_namespace=namespace),
-            namespaces=[namespace],
-        )
+        runtime = Alone(await connect(str(self.cluster.kubeconfig)), namespace)
         await runtime.open()
         return runtime
 

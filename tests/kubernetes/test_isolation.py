@@ -64,4 +64,5 @@ async def test_isolation_is_what_a_pod_of_the_plugins_own_finds(
         assert len(observed.receiving) == 1
     finally:
         await runtime.aclose()
+        await reached.aclose()
         await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from tests.kubernetes.serving import calling, carried_out, controllers, scale, u
 
 pytestmark = pytest.mark.kubernetes
 TAKEOVER = 17.0
+HANDOVER = 10.0
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 POD_NAME = "authentication.kubernetes.io/pod-name"
 
@@ -47,6 +48,14 @@ def done_by(release: Release, pod: str, *, since: str) -> list[dict[str, Any]]:
 
 def changed(entry: dict[str, Any]) -> bool:
     return entry["verb"] in WRITES and entry["responseStatus"]["code"] < 300
+
+
+async def test_a_leader_that_is_told_to_end_hands_over(pair: Release) -> None:
+    """After the 5 s in which requests still come, the other one leads at once."""
+    leader, _ = roles(pair)
+    pair.cluster.kubectl("delete", "pod", leader, "-n", pair.name, "--wait=false")
+    wait_for(lambda: lease(pair)["holderIdentity"] not in {"", leader}, "another leader", seconds=HANDOVER)
+    rolled_out(pair)
 
 
 async def test_a_killed_leader_is_followed_within_17_seconds(pair: Release) -> None:

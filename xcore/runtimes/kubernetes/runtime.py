@@ -278,7 +278,7 @@ class KubernetesRuntime:
             await sleep(self._clock, 0.2)
 
     async def aclose(self) -> None:
+        """Stop looking; the client goes on for whoever reached the cluster."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._cluster.aclose()
