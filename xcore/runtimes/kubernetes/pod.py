@@ -53,6 +53,8 @@ def pod_spec(workload: Workload, *, image: str, code: str | None, places: dict[s
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": {_NAME: workload.name}},
+                # Else pods of the revision before count, and the new ones may end up on one node.
+                "matchLabelKeys": ["pod-template-hash"],
             }
         ],
         "volumes": _volumes(workload, code, places),
