@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it. Everything is set up on first use and left alone afterwards.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test fast check conformance bench docs image cluster cluster-down manifests venv lock
+.PHONY: help run test soak fast check conformance bench docs image cluster cluster-down manifests venv lock
 PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
@@ -28,6 +28,10 @@ test: venv ## all tests, with whatever they need (as root on Debian it is instal
 	@tools/setup.sh registry
 	@tools/setup.sh cluster
 	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PYTEST) -n 2 --dist loadgroup $(ARGS)'
+
+soak: venv ## the tests that take minutes: a thousand plugins, a lost node, ten minutes without the API server
+	@tools/setup.sh cluster
+	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PYTEST) -m soak -s $(ARGS)'
 
 fast: venv ## the kernel's tests without an engine (< 60 s), and their line coverage outside runtimes/ (≥ 95 %)
 	@$(PYTEST) -m 'not docker' --cov=xcore --cov-report= tests/xcore tests/sandbox_image examples --xcore-runtime=process $(ARGS)

@@ -10,8 +10,15 @@ pytest_plugins = ["tests.cluster.fixtures"]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Two processes share the tests: those of one engine, or of one cluster, stay together."""
+def pytest_collection_modifyitems(config, items):
+    """Two processes share the tests: those of one engine, or of one cluster, stay together.
+
+    What takes minutes (`soak`) runs only when it is asked for.
+    """
+    if "soak" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         for shared in ("docker", "kubernetes"):
             if item.get_closest_marker(shared):
