@@ -20,10 +20,13 @@ from xcore.bundle import Snapshots
 from xcore.clock import Clock, SystemClock
 from xcore.errors import XcoreError
 from xcore.manager import Manager
+from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.kubernetes.client import Cluster, Object, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.probe import Place
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
+from xcore.runtimes.split import Split
+from xcore.runtimes.supervised import Supervised
 from xcore.sources import Sources
 
 # The labels of the controller's pods: who may reach a sandbox (the chart sets them).
@@ -82,7 +85,9 @@ class _Operator:
 
     def ground(self) -> Ground:
         code = CodeMaps(self._cluster, self._snapshots)
-        return Ground(self._runtime, self._ledger, [self._resources], [code, self._bundles], self._join)
+        trusted = Supervised(InProcessEngine(), clock=self._clock)
+        runtime = Split(sandboxed=self._runtime, trusted=trusted)
+        return Ground(runtime, self._ledger, [self._resources], [code, self._bundles], self._join)
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:
