@@ -143,7 +143,16 @@ class ResourceLedger:
         except Refusal as refusal:
             if refusal.status == 409 or (refusal.status == 404 and not new):
                 raise Overtaken from refusal
+            if new:
+                await self._take_back(item)
             raise
+
+    async def _take_back(self, item: Object) -> None:
+        """Let go of code that no resource will ever own."""
+        meta, bundle = item["metadata"], item["spec"]["source"].get("bundle", "")
+        if bundle:
+            name = code_name(meta["name"], bundle.removeprefix("sha256:"))
+            await self._cluster.delete(f"{collection('ConfigMap', meta['namespace'])}/{name}")
 
     async def _create(self, item: Object) -> None:
         try:

@@ -256,6 +256,18 @@ def test_code_that_does_not_fit_the_cluster_leaves_nothing_behind(house: House) 
     assert house.first.request("GET", HELLO_AT).status == 404
 
 
+def test_what_the_cluster_refuses_is_told_in_its_words_and_leaves_nothing_behind(house: House) -> None:
+    """A quota, say: neither a plugin nor its code is there, and it may be sent again."""
+    house.kubectl("create", "quota", "none", "--hard=count/plugins.xcore.dev=0")
+    house.kubectl("wait", "quota/none", "--for=jsonpath={.status.hard}", "--timeout=30s")
+    refused = post(house.first, body(), "mine")
+    assert (refused.status, refused.reason) == (503, "WorkloadRejected")
+    assert "exceeded quota: none" in refused.json["detail"]
+    assert house.names("configmaps") == []
+    house.kubectl("delete", "quota", "none")
+    until(lambda: post(house.first, body(), "mine").status == 201, 30)
+
+
 def test_code_that_the_cluster_does_not_have_is_told_and_can_be_sent_again(house: House) -> None:
     """A resource that only names a bundle, and one whose ConfigMap was deleted: BundleNotFound, in every replica."""
     made = post(house.first, body())
