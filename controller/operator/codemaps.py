@@ -1,6 +1,6 @@
 """Code in a ConfigMap, read and snapshotted like a folder.
 
-An author's own: the keys are the names of files, and it is looked at again, for a change rolls the plugin. What runs is an
+An author's own: the keys are the names of files, and a change rolls the plugin. What runs is an
 immutable copy of the revision, so an edit half-way through never does. And that of a bundle, which came through the API of
 some replica: an immutable copy from the beginning, named by its digest, read by every other replica.
 """
@@ -21,22 +21,20 @@ from xcore.runtimes.kubernetes.code import CodeFile, code_files, code_name
 from xcore.runtimes.kubernetes.objects import collection
 from xcore.sources import Prepared
 
-FRESH_SECONDS = 15.0
-
 
 class CodeMaps:
-    """See `Preparation`."""
+    """See `Preparation`. `version(namespace, name)` gives that of a ConfigMap, empty where there is none."""
 
-    fresh_seconds: float | None = FRESH_SECONDS
+    fresh_seconds: float | None = None  # a change makes another key
 
-    def __init__(self, cluster: Cluster, snapshots: Snapshots) -> None:
-        self._cluster, self._snapshots = cluster, snapshots
+    def __init__(self, cluster: Cluster, snapshots: Snapshots, *, version: Callable[[str, str], str]) -> None:
+        self._cluster, self._snapshots, self._version = cluster, snapshots, version
 
     def key(self, declared: Declared) -> str | None:
         if declared.manifest is None or declared.origin is None:
             return None
-        name = declared.manifest.spec.source.config_map
-        return f"{declared.origin.namespace}/{name}" if name else None
+        namespace, name = declared.origin.namespace, declared.manifest.spec.source.config_map
+        return f"{namespace}/{name}@{self._version(namespace, name)}" if name else None
 
     async def prepare(self, declared: Declared, say: Callable[[str], None]) -> Prepared:
         assert declared.manifest is not None

@@ -84,14 +84,15 @@ class _Operator:
         self._sources: Sources | None = None
 
     def ground(self) -> Ground:
-        code = CodeMaps(self._cluster, self._snapshots)
+        code = CodeMaps(self._cluster, self._snapshots, version=self._resources.map_version)
         trusted = Supervised(InProcessEngine(), clock=self._clock)
         runtime = Split(sandboxed=self._runtime, trusted=trusted)
         return Ground(runtime, self._ledger, [self._resources], [code, self._bundles], self._join)
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:
-            self._sources.changed.set()
+            if self._resources.is_news(item):
+                self._sources.changed.set()
             self._statuses.look_at(item)
 
     @contextlib.asynccontextmanager

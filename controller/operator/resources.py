@@ -24,11 +24,11 @@ from xcore.errors import (
 )
 from xcore.instance_spec import Isolation
 from xcore.loader import Declared
-from xcore.manifest import Manifest, from_dict
+from xcore.manifest import KIND, Manifest, from_dict
 from xcore.plugin_class import forbids, from_dict as class_from_dict, with_defaults
 from xcore.runtimes.kubernetes.client import Cluster, Object
-from xcore.runtimes.kubernetes.objects import collection
-from xcore.runtimes.kubernetes.reflector import Key, Reflector
+from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, collection
+from xcore.runtimes.kubernetes.reflector import Key, Reflector, Selection
 from xcore.workload import Origin
 
 HEARD_SECONDS = 5.0  # what a watch may take to tell of what was written
@@ -58,7 +58,7 @@ class PluginResources:
             changed(item)
 
         def reflector(path: str) -> Reflector:
-            return Reflector(cluster, path, changed=told, clock=clock)
+            return Reflector(cluster, Selection(path), changed=told, clock=clock)
 
         self.namespaces = namespaces or ("",)
         self._bundles, self._clock = bundles, clock
@@ -66,12 +66,41 @@ class PluginResources:
             namespace: reflector(collection("Plugin", namespace)) for namespace in self.namespaces
         }
         self._classes = reflector(CLASSES)
+        self._maps = {
+            namespace: Reflector(
+                cluster,
+                Selection(collection("ConfigMap", namespace), slim=True),
+                changed=self._map_changed,
+                clock=clock,
+            )
+            for namespace in self.namespaces
+        }
+        self._changed = changed
         self._read: dict[str, tuple[str, Declared]] = {}
         self._waiting: set[asyncio.Event] = set()
 
     def start(self) -> list[asyncio.Task[None]]:
-        reflectors = [*self._plugins.values(), self._classes]
+        reflectors = [*self._plugins.values(), self._classes, *self._maps.values()]
         return [asyncio.create_task(reflector.run()) for reflector in reflectors]
+
+    def map_version(self, namespace: str, name: str) -> str:
+        """Give the version of a ConfigMap, as it was last heard of; empty where there is none."""
+        reflector = self._maps.get(namespace) or self._maps.get("")
+        found = reflector.objects.get((namespace, name)) if reflector else None
+        return str(found["metadata"]["resourceVersion"]) if found else ""
+
+    def _map_changed(self, item: Object) -> None:
+        """Ours are made by those who hear of plugins anyway."""
+        if item["metadata"].get("labels", {}).get(MANAGED_BY) != OURS:
+            self._changed(item)
+
+    def is_news(self, item: Object) -> bool:
+        """Tell whether a change may be one of what is wanted: most are of a status that was written."""
+        if item.get("kind") != KIND:
+            return True
+        known = self._read.get(place_of(item))
+        now = self.get((item["metadata"]["namespace"], item["metadata"]["name"]))
+        return known is None or now is None or known[0] != self._version(now)
 
     def get(self, key: Key) -> Object | None:
         reflector = self._plugins.get(key[0]) or self._plugins.get("")
@@ -132,12 +161,13 @@ class PluginResources:
 
     def scan(self) -> list[Declared]:
         """Give every resource; raises RuntimeUnavailable before all were listed once."""
-        waiting = [r for r in self._plugins.values() if not r.synced.is_set()]
+        waiting = [r for r in (*self._plugins.values(), *self._maps.values()) if not r.synced.is_set()]
         if waiting:
             raise RuntimeUnavailable(waiting[0].failure or "the cluster's resources are not listed yet")
         items = [item for r in self._plugins.values() for item in list(r.objects.values())]
         found = [self._declared(item) for item in items if "deletionTimestamp" not in item["metadata"]]
-        self._read = {place: read for place, read in self._read.items() if place in {d.folder for d in found}}
+        there = {declared.folder for declared in found}
+        self._read = {place: read for place, read in self._read.items() if place in there}
         return found
 
     def _declared(self, item: Object) -> Declared:

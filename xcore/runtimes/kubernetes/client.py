@@ -33,6 +33,8 @@ _PAGE = 500
 _JSON = "application/json"
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+# Names and versions without contents (kubernetes.io, "Resource representations").
+_SLIM = f"{_JSON};as=PartialObjectMetadata{{}};g=meta.k8s.io;v=v1,{_JSON}"
 
 Object = dict[str, Any]
 Query = Mapping[str, str | int]
@@ -45,6 +47,7 @@ class _Request(NamedTuple):
     query: Query | None = None
     body: Object | None = None
     kind: str = _JSON
+    accept: str = _JSON
 
 
 class Refusal(WorkloadRejected):
@@ -103,12 +106,15 @@ class Cluster:
                 return None
             raise
 
-    async def list(self, path: str, query: Query | None = None) -> tuple[list[Object], str]:
-        """Give all objects and the version the list is of, page by page."""
+    async def list(
+        self, path: str, query: Query | None = None, *, slim: bool = False
+    ) -> tuple[list[Object], str]:
+        """Give all objects and the version the list is of, page by page; `slim`: their metadata alone."""
+        accept = _SLIM.format("List") if slim else _JSON
         items: list[Object] = []
         asked: dict[str, str | int] = {**(query or {}), "limit": _PAGE}
         while True:
-            page = await self._ask(_Request("GET", path, asked))
+            page = await self._ask(_Request("GET", path, asked, accept=accept))
             items += page.get("items", ())
             meta = page["metadata"]
             if not meta.get("continue"):
@@ -146,10 +152,13 @@ class Cluster:
             if refusal.status not in {404, 409}:  # 409: another object of that name by now
                 raise
 
-    async def watch(self, path: str, query: Query, *, silence: float) -> AsyncIterator[Object]:
+    async def watch(
+        self, path: str, query: Query, *, silence: float, slim: bool = False
+    ) -> AsyncIterator[Object]:
         """Yield events until the server ends the watch; raises Expired, and RuntimeUnavailable after `silence` seconds."""
         asked = {**query, "watch": "true"}
-        async for line in self.stream(path, asked, silence=silence):
+        request = _Request("GET", path, asked, accept=_SLIM.format("") if slim else _JSON)
+        async for line in self._lines(request, silence):
             event = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
@@ -158,11 +167,14 @@ class Cluster:
                 raise RuntimeUnavailable(f"a watch was broken off: {status.get('message', '')}")
             yield event
 
-    async def stream(self, path: str, query: Query, *, silence: float | None) -> AsyncIterator[bytes]:
+    def stream(self, path: str, query: Query) -> AsyncIterator[bytes]:
         """Yield the lines of an answer as they come."""
+        return self._lines(_Request("GET", path, query), None)
+
+    async def _lines(self, request: _Request, silence: float | None) -> AsyncIterator[bytes]:
         deadline = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
-            async with await self._send(_Request("GET", path, query), deadline) as answer:
+            async with await self._send(request, deadline) as answer:
                 await _judge(answer)
                 buffered = b""
                 async for chunk in answer.content.iter_any():
@@ -191,7 +203,7 @@ class Cluster:
             raise _unavailable(error) from error
 
     async def _send(self, request: _Request, deadline: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        headers = {"Accept": _JSON, "Content-Type": request.kind}
+        headers = {"Accept": request.accept, "Content-Type": request.kind}
         await self.api.update_params_for_auth(headers, [], ["BearerToken"], request.path, "", None)
         url = f"{self.api.configuration.host}{request.path}"
         if request.query:

@@ -36,7 +36,7 @@ async def _read(cluster: Cluster, pod: Object, query: Query) -> AsyncIterator[Lo
     asked: Query = {**query, "container": CONTAINER, "timestamps": "true"}
     split = Lines()
     try:
-        async for piece in cluster.stream(path, asked, silence=None):
+        async for piece in cluster.stream(path, asked):
             for text in split.feed(piece + b"\n"):
                 stamp, _, rest = text.partition(" ")
                 yield (

@@ -10,7 +10,7 @@ from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, PLUGIN, collection, name_of
 from xcore.runtimes.kubernetes.probe import is_probe
-from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, Reflector
+from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, Reflector, Selection
 
 SYNC_SECONDS = 20.0
 STALE_SECONDS = SILENCE_SECONDS + 10.0
@@ -31,8 +31,7 @@ class Mirrors:
         self._reflectors = {
             (kind, namespace): Reflector(
                 cluster,
-                collection(kind, namespace),
-                query={"labelSelector": SELECTOR},
+                Selection(collection(kind, namespace), {"labelSelector": SELECTOR}),
                 changed=told,
                 clock=clock,
             )

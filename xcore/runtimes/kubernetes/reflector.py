@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from xcore.clock import Clock, SystemClock, sleep
 from xcore.errors import RuntimeUnavailable
@@ -29,6 +30,14 @@ def key_of(item: Object) -> Key:
     return meta.get("namespace", ""), meta["name"]
 
 
+class Selection(NamedTuple):
+    """Which objects: those at a path that a query lets through; `slim`: of each its metadata alone."""
+
+    path: str
+    query: Mapping[str, str] = {}
+    slim: bool = False
+
+
 class Reflector:
     """`changed(item)` is called after every change, also with what was deleted, and for everything after a list.
 
@@ -38,17 +47,16 @@ class Reflector:
     def __init__(
         self,
         cluster: Cluster,
-        path: str,
+        selection: Selection,
         *,
-        query: Mapping[str, str] | None = None,
         changed: Callable[[Object], None] = lambda _item: None,
         clock: Clock | None = None,
     ) -> None:
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         self.failure: str = ""  # why it is not up to date
-        self._cluster, self._path, self._query = cluster, path, dict(query or {})
-        self._changed = changed
+        self._cluster, self._changed = cluster, changed
+        self._path, self._query, self._slim = selection
         self._clock = clock or SystemClock()
         self._version = ""
         self._heard = self._clock.time()
@@ -79,7 +87,7 @@ class Reflector:
             await sleep(self._clock, pause * random.uniform(0.5, 1.0))  # noqa: S311  spread, no secret
 
     async def _list(self) -> None:
-        items, version = await self._cluster.list(self._path, self._query)
+        items, version = await self._cluster.list(self._path, self._query, slim=self._slim)
         found = {key_of(item): _trimmed(item) for item in items}
         touched = {**self.objects, **found}
         self.objects, self._version = found, version
@@ -95,7 +103,8 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": WATCH_SECONDS,
         }
-        async for event in self._cluster.watch(self._path, asked, silence=SILENCE_SECONDS):
+        events = self._cluster.watch(self._path, asked, silence=SILENCE_SECONDS, slim=self._slim)
+        async for event in events:
             self._hear()
             self._take(event["type"], event["object"])
         self._hear()

@@ -9,7 +9,7 @@ from tests.support import until
 from xcore.clock import SystemClock
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Expired, Refusal
-from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, WATCH_SECONDS, Reflector
+from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, WATCH_SECONDS, Reflector, Selection
 
 
 def thing(name, version="1", **more):
@@ -35,12 +35,12 @@ class Server:
         self.items, self.scripts, self.later = list(items), list(scripts), later
         self.lists, self.watched = 0, []
 
-    async def list(self, path, query=None):
+    async def list(self, path, query=None, *, slim=False):
         self.lists += 1
         items = self.later if self.later and self.lists > 1 else self.items
         return [dict(item) for item in items], str(self.lists * 100)
 
-    async def watch(self, path, query, *, silence):
+    async def watch(self, path, query, *, silence, slim=False):
         self.watched.append((query["resourceVersion"], query["timeoutSeconds"], silence))
         for step in self.scripts.pop(0) if self.scripts else [asyncio.Event()]:
             if isinstance(step, Exception):
@@ -60,7 +60,7 @@ class Impatient(SystemClock):
 
 @contextlib.asynccontextmanager
 async def mirror(server, told=lambda _item: None):
-    reflector = Reflector(server, "/things", changed=told, clock=Impatient())
+    reflector = Reflector(server, Selection("/things"), changed=told, clock=Impatient())
     running = asyncio.create_task(reflector.run())
     try:
         yield reflector
