@@ -75,7 +75,7 @@ def _go_build(target: Path) -> None:
     # Without them clients take the server for another version.
     stamps = zip(("gitVersion", "gitMajor", "gitMinor"), version.groups(), strict=True)
     flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps)
-    command = ("nice", "-n", "19", find_go(), "build", "-buildvcs=false", "-o", f"{target}/")
+    command = ("nice", "-n", "2", find_go(), "build", "-buildvcs=false", "-o", f"{target}/")
     tree = (*command, "-ldflags", f"-s -w {flags}", "tool", "./pause", "./dns")
     environment = {**os.environ, "CGO_ENABLED": "0"}
     begun = time.monotonic()

@@ -11,6 +11,7 @@ import pytest
 from sandbox_image.tag import image_tag
 from tests.cluster.fixtures import RESTRICTED, Cluster
 from tests.conformance.support import Workshop
+from xcore.runtimes.kubernetes import pod
 from xcore.runtimes.kubernetes.client import Cluster as Reached, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
@@ -38,7 +39,10 @@ class TestKubernetes(RuntimeContract):
     """An owner is a namespace."""
 
     @pytest.fixture(autouse=True)
-    def _surroundings(self, cluster: Cluster, namespace: str, tmp_path: Path) -> Any:
+    def _surroundings(
+        self, cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Any:
+        monkeypatch.setattr(pod, "LINGER_SECONDS", 1)  # nobody sends requests here
         self.cluster, self.namespace, self.workshop = cluster, namespace, Workshop(tmp_path)
         cluster.load(image_tag())
         yield
