@@ -62,7 +62,7 @@ class _Operator:
         self._clock: Clock = SystemClock()
         namespaces, namespace = settings.plugin_namespaces, own_namespace()
         default = (*namespaces, DEFAULT_NAMESPACE)[0]
-        self._leadership = Leadership(cluster, namespace or default, socket.gethostname())
+        self._leadership = Leadership(cluster.apart(self._clock), namespace or default, socket.gethostname())
         surroundings = Surroundings(
             image=settings.sandbox_image,
             default_namespace=default,

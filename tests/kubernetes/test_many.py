@@ -96,7 +96,7 @@ def test_a_thousand_suspended_plugins_cost_little(single: Release) -> None:
     ]
     before, began = requests(single), time.monotonic()
     kubectl("create", *at, "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-    wait_for(lambda: settled(single) == MANY, "a status of each", seconds=300, every=2)
+    wait_for(lambda: settled(single) == MANY, "a status of each", seconds=240, every=2)
     wait_for(lambda: asked_in(single, 5) < QUIET_SECONDS, "a quiet controller", seconds=120)
     took, each = time.monotonic() - began, len(requests(single) - before) / MANY
     idle, memory = asked_in(single, QUIET_SECONDS) / QUIET_SECONDS, peak_mebibytes(single)

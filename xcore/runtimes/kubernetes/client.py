@@ -97,6 +97,10 @@ class Cluster:
         """Give the same, for somebody who may write only while that holds; then RuntimeUnavailable is raised."""
         return replace(self, may_write=may_write)
 
+    def apart(self, clock: Clock) -> Cluster:
+        """Give the same with a pace of its own: it waits for nobody else's calls."""
+        return replace(self, pace=Pace(clock))
+
     async def get(self, path: str, query: Query | None = None) -> Object | None:
         """Give one object, None where there is none."""
         try:
