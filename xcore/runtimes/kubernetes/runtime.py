@@ -100,8 +100,9 @@ class KubernetesRuntime:
         before = self._kept.get(workload.name)
         same = before is not None and before.workload.revision == workload.revision
         wanted_at = before.wanted_at if before and same else self._clock.time()
-        restarted = before.restarted if before and same else ""
-        self._kept[workload.name] = Kept(workload, suspended, wanted_at, restarted=restarted)
+        kept = self._kept[workload.name] = Kept(workload, suspended, wanted_at)
+        if before is not None:
+            kept.state, kept.restarted = before.state, before.restarted if same else ""
         if workload.name in self._gone:
             self._gone.pop(workload.name).set()
         self._queue.add(workload.name)
