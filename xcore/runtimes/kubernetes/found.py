@@ -27,8 +27,8 @@ _LAST_SIGNAL = 64
 _SIGNALLED = 128
 
 
-def instance_of(pod: Object) -> Instance:
-    """Read a pod that lives or ends."""
+def instance_of(pod: Object, *, by: str = "Ready") -> Instance:
+    """Read a pod that lives or ends; `by`: the condition that tells whether it is ready."""
     meta, status = pod["metadata"], pod.get("status", {})
     again = _container(pod).get("restartCount", 0)  # another process, with nothing left of the one before
     return Instance(
@@ -38,9 +38,22 @@ def instance_of(pod: Object) -> Instance:
         generation=0,
         started_at=_seconds(status.get("startTime") or meta["creationTimestamp"]),
         endpoint=_endpoint(pod),
-        phase=_phase(pod),
+        phase=_phase(pod, by),
         message=_said(status),
     )
+
+
+def living(pods: Sequence[Object]) -> tuple[Instance, ...]:
+    """Give the instances that were not told to end.
+
+    When the control plane misses a node, it calls all pods there not ready, though they are as they were (their
+    containers' condition stays). Where none but such are left, the kubelet's last word holds.
+    """
+    found = [pod for pod in pods if not leaves(pod)]
+    instances = tuple(map(instance_of, found))
+    if any(instance.phase is Phase.Ready for instance in instances):
+        return instances
+    return tuple(instance_of(pod, by="ContainersReady") for pod in found)
 
 
 def leaves(pod: Object) -> bool:
@@ -160,10 +173,10 @@ def _endpoint(pod: Object) -> AddressEndpoint | None:
     return AddressEndpoint(address, container["ports"][0]["containerPort"])
 
 
-def _phase(pod: Object) -> Phase:
+def _phase(pod: Object, by: str) -> Phase:
     if leaves(pod):
         return Phase.Ending
-    if any(c["type"] == "Ready" and c["status"] == "True" for c in _conditions(pod)):
+    if any(c["type"] == by and c["status"] == "True" for c in _conditions(pod)):
         return Phase.Ready
     container = _container(pod)
     return (

@@ -12,6 +12,7 @@ from xcore.runtimes.kubernetes.found import (
     failure_of,
     instance_of,
     leaves,
+    living,
     restarted_of,
     revision_of,
 )
@@ -40,7 +41,7 @@ def observe(
 ) -> Observed:
     """Read it from the cluster's objects. `away`: why they may be old."""
     workload, state = kept.workload, kept.state or read(deployment)
-    living = tuple(instance_of(pod) for pod in pods if not leaves(pod))
+    instances = living(pods)
     broken = state.broken[1] if state.broken[0] == workload.revision else ""
     done = (
         deployment is not None
@@ -53,12 +54,12 @@ def observe(
         runtime=NAME,
         wanted=workload,
         suspended=kept.suspended,
-        instances=living,
+        instances=instances,
         restarts=state.restarts,
         broken=broken,
         failure=kept.failure or away or failure_of(deployment, pods) or kept.missing,
         fallback=workload if state.served == workload.revision else None,
-        settled=done and bool(living) and not broken,
+        settled=done and bool(instances) and not broken,
         leaving=tuple(instance_of(pod) for pod in pods if leaves(pod)),
         wanted_at=kept.wanted_at,
         withheld="" if state.verdict.closed or not workload.proof else state.verdict.condition[1],

@@ -8,7 +8,15 @@ import pytest
 from tests.support import manifest
 from xcore.errors import ImagePull, SecretNotFound, Unschedulable, WorkloadRejected
 from xcore.restart import EXHAUSTED
-from xcore.runtimes.kubernetes.found import complete, ends, failure_of, instance_of, leaves, missing_of
+from xcore.runtimes.kubernetes.found import (
+    complete,
+    ends,
+    failure_of,
+    instance_of,
+    leaves,
+    living,
+    missing_of,
+)
 from xcore.runtimes.kubernetes.judge import judged
 from xcore.runtimes.kubernetes.objects import PLUGIN, RESTARTED, REVISION
 from xcore.runtimes.kubernetes.probe import Verdict
@@ -83,6 +91,21 @@ def test_a_pod_is_an_instance_in_a_phase(found, phase):
     instance = instance_of(found)
     assert (instance.plugin, instance.revision, instance.phase) == ("hello", "new", phase)
     assert (instance.endpoint.host, instance.endpoint.port) == ("10.0.0.1", 8080)
+
+
+def missed(uid):
+    """A pod on a node the control plane has not heard of: as it was, but for the one condition."""
+    found = pod(uid=uid, ready=False)
+    found["status"]["containerStatuses"][0]["started"] = True
+    found["status"]["conditions"].append({"type": "ContainersReady", "status": "True"})
+    return found
+
+
+def test_pods_that_the_control_plane_misses_serve_on_unless_others_do():
+    """A node it lost sight of for a moment costs nobody an answer; one that is lost gives way to the others."""
+    assert [i.phase for i in living([missed("u1"), missed("u2")])] == [Phase.Ready, Phase.Ready]
+    assert [i.phase for i in living([missed("u1"), pod(uid="u2")])] == [Phase.Unready, Phase.Ready]
+    assert [i.phase for i in living([pod(ready=False)])] == [Phase.Starting]
 
 
 def test_a_container_that_started_again_is_another_instance():
