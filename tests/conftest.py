@@ -5,24 +5,30 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.cluster.fixtures"]
+OF_THE_CLUSTER = ("tests/kubernetes/", "tests/cluster/", "tests/conformance/test_kubernetes.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Two processes share the tests: those of one engine, or of one cluster, stay together.
-
-    What takes minutes (`soak`) runs only when it is asked for.
-    """
+    """What takes minutes (`soak`) runs only when it is asked for."""
     if "soak" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    for item in items:
-        for shared in ("docker", "kubernetes"):
-            if item.get_closest_marker(shared):
-                item.add_marker(pytest.mark.xdist_group(shared))
+
+
+class OneCluster(LoadScopeScheduling):
+    """Two processes share the tests, one by one; those of the one cluster stay together, for they end parts of it."""
+
+    def _split_scope(self, nodeid):
+        return "cluster" if nodeid.startswith(OF_THE_CLUSTER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return OneCluster(config, log)
 
 
 @pytest.fixture
