@@ -87,11 +87,14 @@ def _record(name: str) -> dict[str, object]:
 
 
 def _born(pid: int) -> str:
-    """When it was started; empty when it is gone, or a zombie that nobody has collected yet."""
+    """When it was started; empty when it is gone, or a zombie that nobody has collected yet.
+
+    A first thread is a zombie while others of its process still end, with its ports in their hands.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    return "" if fields[0] == "Z" and int(fields[17]) <= 1 else fields[19]
