@@ -147,6 +147,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=functools.partial(_lifespan, parts),
     )
     app.state.plane, app.state.manager = parts.plane, parts.manager
+    app.state.degraded = parts.ground.degraded
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -27,13 +27,17 @@ Join = Callable[[Manager, Sources], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept."""
+    """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept.
+
+    `degraded` tells, once it is joined, what the ground does not let the controller do; anybody may read it.
+    """
 
     runtime: Runtime
     ledger: Ledger
     doors: Sequence[Source]
     preparations: Sequence[Preparation]
     join: Join
+    degraded: Callable[[], Sequence[str]] = tuple
 
 
 def machine_ground(settings: Settings, engine: Engine, vault: Vault) -> Ground:

@@ -26,7 +26,7 @@ async def readyz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "draining"}, 503)
     if not state.manager.synced:
         return JSONResponse({"status": "starting"}, 503)
-    degraded = sorted(set(_degraded(state.manager)))
+    degraded = sorted({*state.degraded(), *_degraded(state.manager)})
     return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
 
 

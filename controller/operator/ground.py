@@ -87,13 +87,19 @@ class _Operator:
         code = CodeMaps(self._cluster, self._snapshots, version=self._resources.map_version)
         trusted = Supervised(InProcessEngine(), clock=self._clock)
         runtime = Split(sandboxed=self._runtime, trusted=trusted)
-        return Ground(runtime, self._ledger, [self._resources], [code, self._bundles], self._join)
+        return Ground(
+            runtime, self._ledger, [self._resources], [code, self._bundles], self._join, self._degraded
+        )
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:
             if self._resources.is_news(item):
                 self._sources.changed.set()
             self._statuses.look_at(item)
+
+    def _degraded(self) -> list[str]:
+        troubles = (*self._resources.troubles(), self._leadership.trouble, self._statuses.trouble)
+        return [f"cluster: {trouble}" for trouble in troubles if trouble]
 
     @contextlib.asynccontextmanager
     async def _join(self, manager: Manager, sources: Sources) -> AsyncIterator[None]:

@@ -33,7 +33,7 @@ class Leadership:
     ) -> None:
         self._cluster, self._identity, self._clock = cluster, identity, clock
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-        self._until = 0.0
+        self._until, self._well_at, self._failure = 0.0, clock(), ""
         self._held: Object | None = None  # our lease as we wrote it: the next renewal need not read it
         # The version of somebody else's lease, and when its time is over if it is not renewed.
         self._seen, self._free_at = "", 0.0
@@ -42,6 +42,11 @@ class Leadership:
     def leads(self) -> bool:
         return self._clock() < self._until
 
+    @property
+    def trouble(self) -> str:
+        """Why this replica may neither lead nor tell who does; empty unless that lasts."""
+        return self._failure if self._clock() - self._well_at > RENEW_SECONDS else ""
+
     async def run(self, waits: Clock | None = None) -> None:
         """Try for ever to get it, and to keep it."""
         waits = waits or SystemClock()
@@ -49,9 +54,14 @@ class Leadership:
             led = self.leads()
             try:
                 await self._try()
+                self._well_at = self._clock()
             except XcoreError as error:
-                if isinstance(error, Refusal):  # somebody else wrote it
+                self._failure = error.detail
+                if isinstance(error, Refusal):  # somebody else wrote it, or nobody may
                     self._until = 0.0
+                    self._failure = (
+                        f"the API server refuses the Lease {NAME} ({error.status}): nobody may lead"
+                    )
                 _log.warning("the lease could not be read or renewed: %s", error.detail)
             if led != self.leads():
                 _log.info("this replica %s", "leads" if self.leads() else "leads no more")

@@ -102,6 +102,11 @@ class PluginResources:
         now = self.get((item["metadata"]["namespace"], item["metadata"]["name"]))
         return known is None or now is None or known[0] != self._version(now)
 
+    def troubles(self) -> list[str]:
+        """Tell why what is declared here may be old; empty while it is not."""
+        reflectors = (*self._plugins.values(), self._classes, *self._maps.values())
+        return [reflector.trouble for reflector in reflectors if reflector.trouble]
+
     def get(self, key: Key) -> Object | None:
         reflector = self._plugins.get(key[0]) or self._plugins.get("")
         return reflector.objects.get(key) if reflector else None

@@ -36,6 +36,12 @@ class StatusWriter:
         self._leads, self._clock = leads, clock
         self._queue = KeyQueue(self._look)
 
+    @property
+    def trouble(self) -> str:
+        """Tell that statuses cannot be written; empty while they can."""
+        failing = self._queue.failing
+        return f"the status of {failing} plugins cannot be written; the log says why" if failing else ""
+
     def look_at(self, item: Object) -> None:
         """A resource changed: its status may have been somebody else's work."""
         meta = item["metadata"]

@@ -1,5 +1,7 @@
 """One replica leads: taken over when it falls silent, and never two at once."""
 
+import asyncio
+
 import pytest
 
 from controller.operator.lease import LEASE_SECONDS, NAME, RENEW_SECONDS, Leadership
@@ -11,11 +13,13 @@ class Leases:
     """The API server's side: one object, replaced only by who names its version."""
 
     def __init__(self):
-        self.lease, self.version, self.away = None, 0, False
+        self.lease, self.version, self.away, self.forbidden = None, 0, False, False
 
     def _answer(self):
         if self.away:
             raise RuntimeUnavailable("away")
+        if self.forbidden:
+            raise Refusal(403, "user x may not")
 
     def _store(self, lease):
         self.version += 1
@@ -90,6 +94,30 @@ async def test_a_leader_that_cannot_renew_stops_in_time(world):
     assert a.leads()
     world.now += RENEW_SECONDS
     assert not a.leads()
+
+
+async def test_a_lease_that_cannot_be_had_for_long_is_told_and_nobodys_account_is(world):
+    """As long as a lease lasts: a hiccup is none. Whoever sees that another one leads is well."""
+
+    class Waits:
+        async def wait(self, _event, seconds):
+            world.now += seconds
+            told.append(a.trouble)
+            if len(told) == 30:
+                raise asyncio.CancelledError
+
+    a, told = world.replica("a"), []
+    world.server.forbidden = True
+    with pytest.raises(asyncio.CancelledError):
+        await a.run(Waits())
+    assert told[: int(RENEW_SECONDS)] == [""] * int(RENEW_SECONDS)
+    assert told[-1] == "the API server refuses the Lease xcore-controller (403): nobody may lead"
+    world.server.forbidden = False
+    await world.replica("b")._try()
+    told.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await a.run(Waits())
+    assert told[-1] == ""
 
 
 async def test_of_two_that_try_at_once_one_leads(world):

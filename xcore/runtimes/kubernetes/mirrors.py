@@ -10,10 +10,9 @@ from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, PLUGIN, collection, name_of
 from xcore.runtimes.kubernetes.probe import is_probe
-from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, Reflector, Selection
+from xcore.runtimes.kubernetes.reflector import Reflector, Selection
 
 SYNC_SECONDS = 20.0
-STALE_SECONDS = SILENCE_SECONDS + 10.0
 SELECTOR = f"{MANAGED_BY}={OURS}"
 _KINDS = ("Pod", "Deployment", "NetworkPolicy")
 
@@ -55,12 +54,9 @@ class Mirrors:
 
     @property
     def failure(self) -> RuntimeUnavailable | None:
-        """Why what is mirrored may be old: never heard, or not for long."""
-        for reflector in self._reflectors.values():
-            if reflector.age > STALE_SECONDS or not reflector.synced.is_set():
-                since = f"not heard for {reflector.age:.0f} s"
-                return RuntimeUnavailable(reflector.failure or f"the API server was {since}")
-        return None
+        """Why what is mirrored may be old: never heard, not for long, or refused."""
+        troubles = (reflector.trouble for reflector in self._reflectors.values())
+        return next((RuntimeUnavailable(trouble) for trouble in troubles if trouble), None)
 
     def found(self, namespace: str, plugin: str) -> tuple[Object | None, list[Object]]:
         """Give the Deployment of a plugin and its pods, probes left out."""

@@ -11,6 +11,7 @@ from xcore.errors import XcoreError
 
 WORKERS = 4
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+SEVERAL = 3
 _log = logging.getLogger("xcore.kubernetes")
 
 
@@ -25,6 +26,11 @@ class KeyQueue:
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._ready = asyncio.Event()
+
+    @property
+    def failing(self) -> int:
+        """How many keys have failed several times on end."""
+        return sum(times >= SEVERAL for times in self._failures.values())
 
     def add(self, key: str) -> None:
         timer = self._timers.pop(key, None)

@@ -2,7 +2,7 @@
 
 Never silent for long: the server is asked to end every watch within WATCH_SECONDS, so a longer silence is a stall, noticed
 after SILENCE_SECONDS, and a new watch goes on from the last version heard. A version that is too old (410) lists anew.
-While the server is away the last that was known stands, and `age` says how old it is.
+While the server is away, or says no, the last that was known stands; `trouble` tells, once that is no hiccup.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from xcore.runtimes.kubernetes.client import Cluster, Expired, Object, Query, Re
 
 WATCH_SECONDS = 50
 SILENCE_SECONDS = 60.0
+STALE_SECONDS = SILENCE_SECONDS + 10.0
+# A server that was just started says no for a moment, until it has read who may do what.
+REFUSED_SECONDS = 5.0
 LONGEST_PAUSE = 5.0  # a server that is back is heard within 10 s, however long it was away
 _log = logging.getLogger("xcore.kubernetes")
 
@@ -60,11 +63,21 @@ class Reflector:
         self._clock = clock or SystemClock()
         self._version = ""
         self._heard = self._clock.time()
+        self._refused_at: float | None = None
 
     @property
     def age(self) -> float:
         """Seconds since the server was last heard."""
         return self._clock.time() - self._heard
+
+    @property
+    def trouble(self) -> str:
+        """Why what it holds may be old: never listed, refused for a while, or not heard for long; else empty."""
+        refused_at, now = self._refused_at, self._clock.time()
+        refused = refused_at is not None and now - refused_at > REFUSED_SECONDS
+        if self.synced.is_set() and not refused and self.age <= STALE_SECONDS:
+            return ""
+        return self.failure or f"the API server was not heard for {self.age:.0f} s"
 
     async def run(self) -> None:
         """Mirror for ever."""
@@ -79,9 +92,13 @@ class Reflector:
             except Expired:
                 self._version = ""
                 failures = min(failures, 1)
-            except (RuntimeUnavailable, Refusal) as error:
+            except Refusal as refusal:
+                self._version = ""
+                if self._refused_at is None:
+                    self._refused_at = self._clock.time()
+                self._tell(_words(self._path, refusal), refusal.detail)
+            except RuntimeUnavailable as error:
                 self._tell(error.detail)
-                self._version = "" if isinstance(error, Refusal) else self._version
             failures += 1
             pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(failures, 10))
             await sleep(self._clock, pause * random.uniform(0.5, 1.0))  # noqa: S311  spread, no secret
@@ -121,12 +138,24 @@ class Reflector:
         self._changed(item)
 
     def _hear(self) -> None:
-        self._heard, self.failure = self._clock.time(), ""
+        self._heard, self._refused_at, self.failure = self._clock.time(), None, ""
 
-    def _tell(self, detail: str) -> None:
+    def _tell(self, failure: str, said: str = "") -> None:
         if not self.failure:
-            _log.warning("%s: %s", self._path, detail)
-        self.failure = detail
+            _log.warning("%s: %s", self._path, said or failure)
+        self.failure = failure
+
+
+def _words(path: str, refusal: Refusal) -> str:
+    """Say what a refusal means, without the server's own words: those name accounts, and anybody may ask /readyz."""
+    kind = path.rpartition("/")[2]
+    namespace = path.partition("/namespaces/")[2].partition("/")[0]
+    where = f" in the namespace {namespace}" if namespace else ""
+    if refusal.status == 403:
+        return f"not allowed to read {kind}{where}: the controller's role or its binding is gone"
+    if refusal.status == 404:
+        return f"the API server knows no {kind}: their definition is gone"
+    return f"the API server refuses to list {kind}{where} ({refusal.status})"
 
 
 def _trimmed(item: Object) -> Object:

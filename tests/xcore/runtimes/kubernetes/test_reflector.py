@@ -9,7 +9,14 @@ from tests.support import until
 from xcore.clock import SystemClock
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Expired, Refusal
-from xcore.runtimes.kubernetes.reflector import SILENCE_SECONDS, WATCH_SECONDS, Reflector, Selection
+from xcore.runtimes.kubernetes.reflector import (
+    REFUSED_SECONDS,
+    SILENCE_SECONDS,
+    STALE_SECONDS,
+    WATCH_SECONDS,
+    Reflector,
+    Selection,
+)
 
 
 def thing(name, version="1", **more):
@@ -54,13 +61,19 @@ class Server:
 class Impatient(SystemClock):
     """Waits a hundredth of what is asked for."""
 
+    ahead = 0.0
+
+    def time(self):
+        return super().time() + self.ahead
+
     async def wait(self, event, timeout):
         return await super().wait(event, timeout and timeout / 100)
 
 
 @contextlib.asynccontextmanager
-async def mirror(server, told=lambda _item: None):
-    reflector = Reflector(server, Selection("/things"), changed=told, clock=Impatient())
+async def mirror(server, told=lambda _item: None, *, clock=None):
+    path = "/api/v1/namespaces/space/things"
+    reflector = Reflector(server, Selection(path), changed=told, clock=clock or Impatient())
     running = asyncio.create_task(reflector.run())
     try:
         yield reflector
@@ -114,14 +127,41 @@ async def test_a_version_too_old_lists_anew():
         assert set(told[2:]) == {"a", "gone", "new"}
 
 
-@pytest.mark.parametrize("error", [RuntimeUnavailable("cut"), Refusal(403, "forbidden")])
-async def test_while_the_server_is_away_the_last_that_was_known_stands(error):
-    """The reason is told as long as it lasts."""
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeUnavailable("cut"), "cut"),
+        (Refusal(403, "user x may not"), "not allowed to read things in the namespace space"),
+        (Refusal(404, "not found"), "the API server knows no things"),
+    ],
+)
+async def test_while_the_server_is_away_the_last_that_was_known_stands(error, says):
+    """The reason is told as long as it lasts, in words that name no account."""
     server = Server(thing("a"), scripts=[[error]] * 3)
     async with mirror(server) as reflector:
-        await until(lambda: reflector.failure == error.detail)
+        await until(lambda: reflector.failure.startswith(says))
         assert names(reflector) == ["a"]
         await until(lambda: len(server.watched) > 3)
+        assert "user x" not in reflector.failure
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(Refusal(403, "no"), REFUSED_SECONDS), (RuntimeUnavailable("cut"), STALE_SECONDS)]
+)
+async def test_what_lasts_is_told_as_trouble_and_a_hiccup_is_not(error, seconds):
+    """A refusal soon, for it does not end by itself; silence once it is longer than any watch; over when it is heard."""
+    clock, heard = Impatient(), asyncio.Event()
+    server = Server(
+        thing("a"), scripts=[[error]] * 9 + [[heard, event("ADDED", thing("b"))], [asyncio.Event()]]
+    )
+    async with mirror(server, clock=clock) as reflector:
+        await until(lambda: reflector.failure)
+        assert reflector.trouble == ""
+        clock.ahead += seconds
+        assert reflector.trouble == reflector.failure != ""
+        await until(lambda: len(server.watched) == 10)
+        heard.set()
+        await until(lambda: reflector.trouble == "")
 
 
 async def test_silence_is_noticed_because_the_server_is_to_end_every_watch_before():
