@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PYTEST := .venv/bin/pytest
 # The sandbox's part of uv.lock: what `sandbox_image.build` installs, and what a wheel carries.
 EXPORT := export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate
-SANDBOX := $(EXPORT) --extra sandbox --prune pydantic --prune pyyaml
+SANDBOX := $(EXPORT) --extra sandbox --prune cronsim --prune pydantic --prune pyyaml --prune tzdata
 # The controller's part: what `controller.image.build` installs.
 CONTROLLER := $(EXPORT) --extra server --extra docker --extra kubernetes
 # Without the notice of its makers about the time after 2027.

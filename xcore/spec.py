@@ -11,9 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from xcore import fields
+from xcore import fields, times
 from xcore.fields import Action, Json, Label, Model, Seconds, Subdomain, UniqueBy, Whole, exactly_one, wrong
 from xcore.instance_spec import EnvVar, Isolation, Network, Resources, SecretRef, Source, Storage
+from xcore.times import Cron, Every, NoSuchTimes, Times
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -192,7 +193,7 @@ class Schedule(Model):
     cron: Annotated[str, Field(pattern=fields.CRON, max_length=128)] | None = Field(
         None, description="Five cron fields: minute, hour, day of month, month, day of week."
     )
-    every_seconds: Annotated[Seconds, Field(ge=1, le=31_536_000)] | None = Field(
+    every_seconds: Annotated[Seconds, Field(ge=10, le=31_536_000)] | None = Field(
         None, description="Time between two calls."
     )
     time_zone: str = Field(
@@ -207,7 +208,23 @@ class Schedule(Model):
     @model_validator(mode="after")
     def _one(self) -> Self:
         exactly_one(self, "cron", "every_seconds")
+        try:
+            times.zone(self.time_zone)
+        except NoSuchTimes as error:
+            raise wrong(f"must {error}", ("timeZone",)) from None
+        try:
+            times.demand(self.times)
+        except NoSuchTimes as error:
+            raise wrong(f"must {error}", ("cron",)) from None
         return self
+
+    @property
+    def times(self) -> Times:
+        """When its calls are due."""
+        if self.cron is not None:
+            return Cron(self.cron, self.time_zone)
+        assert self.every_seconds is not None  # exactly one of them, as judged above
+        return Every(self.every_seconds)
 
 
 class Spec(Model):

@@ -181,10 +181,21 @@ BAD = [
         "must be five cron fields",
     ),
     (
-        {"schedules": [{"action": "a", "everySeconds": 1, "timeZone": "../etc"}]},
+        {"schedules": [{"action": "a", "everySeconds": 60, "timeZone": "../etc"}]},
         "spec.schedules[0].timeZone",
         "IANA",
     ),
+    (
+        {"schedules": [{"action": "a", "cron": "0 4 * * *", "timeZone": "Europe/Atlantis"}]},
+        "spec.schedules[0].timeZone",
+        "must be an IANA time zone",
+    ),
+    (
+        {"schedules": [{"action": "a", "cron": "0 4 30 2 *"}]},
+        "spec.schedules[0].cron",
+        "must be five cron fields",
+    ),
+    ({"schedules": [{"action": "a", "everySeconds": 9}]}, "spec.schedules[0].everySeconds", "10"),
 ]
 
 
