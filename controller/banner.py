@@ -40,7 +40,7 @@ class Banner:
 
     @staticmethod
     async def _example_ready(manager: Manager, routes: RouteTable) -> None:
-        with manager.bus.subscribe(StatusChanged) as changes:
+        with manager.bus.subscribe(StatusChanged, name="banner") as changes:
             if _has_example(manager, routes):
                 return
             async for _ in changes:

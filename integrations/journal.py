@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from xcore.clock import rfc3339
-from xcore.xhooks import Event, HookBus, StatusChanged
+from xcore.xhooks import LONGEST_QUEUE, Event, HookBus, StatusChanged
 
 KEPT = 1000
+_SHOWN_APART = frozenset({"plugin", "at", "before", "after"})  # snapshots are for listeners
 
 
 class Journal:
@@ -20,13 +21,11 @@ class Journal:
         self._bus = bus
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._number = 0
-        self.lost = 0
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        with self._bus.subscribe(Event) as events:
+        with self._bus.subscribe(Event, name="journal", size=LONGEST_QUEUE) as events:
             async for event in events:
-                self.lost = events.lost
                 if _worth_telling(event):
                     self._number += 1
                     self._kept.append({"id": self._number, **told(event)})
@@ -36,7 +35,7 @@ class Journal:
 
     async def follow(self, plugin: str | None = None) -> AsyncIterator[dict[str, Any]]:
         """Yield events as they happen, from now on."""
-        with self._bus.subscribe(Event) as events:
+        with self._bus.subscribe(Event, name="follower") as events:
             async for event in events:
                 if (plugin is None or event.plugin == plugin) and _worth_telling(event):
                     yield told(event)
@@ -52,9 +51,8 @@ def told(event: Event) -> dict[str, Any]:
     common = {"kind": event.kind, "plugin": event.plugin, "at": rfc3339(event.at)}
     if isinstance(event, StatusChanged):
         return {**common, **_change(event)}
-    own = {
-        f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name not in {"plugin", "at"}
-    }
+    fields = (field.name for field in dataclasses.fields(event))
+    own = {name: getattr(event, name) for name in fields if name not in _SHOWN_APART}
     return {**common, **{_camel(name): value for name, value in own.items()}}
 
 

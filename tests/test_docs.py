@@ -24,6 +24,7 @@ from xcore.runtimes.envelope import Identity, create_body
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.process import ProcessEngine
 from xcore.workload import ExitReason, Workload
+from xcore.xhooks import HookBus
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -153,6 +154,8 @@ def test_every_metric_is_documented():
     """The table of metrics names what `/metrics` gives, and nothing else."""
 
     class Nobody:
+        bus = HookBus()
+
         def names(self) -> list[str]:
             return []
 

@@ -63,6 +63,7 @@ class Manager:
         self._misfits: dict[str, dict[str, Any]] = {}  # the status of folders without a plugin of their own
         self._swept = False
         self._following: asyncio.Task[None] | None = None
+        self._stopping = False
         self._removing: dict[asyncio.Task[None], str] = {}
 
     async def start(self) -> None:
@@ -70,9 +71,15 @@ class Manager:
         await self._runtime.open()
         self._following = asyncio.create_task(self._follow())
 
+    def stopping(self, grace: float) -> None:
+        """Tell once that the end was asked for: background work has so many seconds, then requests are drained."""
+        if not self._stopping:
+            self._stopping = True
+            self.bus.emit(ManagerStopping(grace=grace))
+
     async def aclose(self, *, stop_instances: bool) -> None:
         """Let go of everything; instances stay for the next controller unless `stop_instances`."""
-        self.bus.emit(ManagerStopping())
+        self.stopping(0)
         try:
             if stop_instances:
                 await self._runtime.stop_all()
@@ -163,7 +170,15 @@ class Manager:
             return
         entry.manifest = declared.manifest
         entry.workload = workload_of(declared, declared.manifest, generation)
-        self.bus.emit(PluginDeclared(plugin=entry.name, revision=declared.revision, generation=generation))
+        self.bus.emit(
+            PluginDeclared(
+                plugin=entry.name,
+                revision=declared.revision,
+                generation=generation,
+                before=before.manifest if before is not None else None,
+                after=declared.manifest,
+            )
+        )
         self._want(entry)
 
     def _want(self, entry: Entry) -> None:
@@ -182,7 +197,7 @@ class Manager:
             self._records.delete(name)
         except XcoreError as error:
             _log.warning("%s: its record could not be deleted: %s", name, error.detail)
-        task = asyncio.create_task(self._removed(name))
+        task = asyncio.create_task(self._removed(entry))
         self._removing[task] = name
         task.add_done_callback(self._gone)
 
@@ -190,10 +205,10 @@ class Manager:
         del self._removing[task]
         self._changed.set()
 
-    async def _removed(self, name: str) -> None:
-        await self._runtime.remove(name)
-        if name not in self._entries:
-            self.bus.emit(PluginRemoved(plugin=name))
+    async def _removed(self, entry: Entry) -> None:
+        await self._runtime.remove(entry.name)
+        if entry.name not in self._entries:
+            self.bus.emit(PluginRemoved(plugin=entry.name, before=entry.status))
 
     def demand(self, manifest: Manifest) -> None:
         """Raise what stands in the way of a manifest; of what may run, nothing."""

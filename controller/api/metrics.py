@@ -37,6 +37,7 @@ class _Collector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
         yield from self._plugins()
+        yield self._listeners()
         yield GaugeMetricFamily("xcore_loop_lag_seconds", "Delay of the event loop.", value=self._lag())
 
     def describe(self) -> list[Metric]:
@@ -66,6 +67,12 @@ class _Collector(Collector):
             ready.add_metric([name], int(is_true(status, "Ready")))
             restarts.add_metric([name], status["restarts"]["count"])
         yield from (ready, restarts)
+
+    def _listeners(self) -> Metric:
+        lost = CounterMetricFamily("xcore_events_lost", "Events a listener lost.", labels=["listener"])
+        for name, count in self._manager.bus.lost.items():
+            lost.add_metric([name], count)
+        return lost
 
 
 def _buckets(counters: Counters) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from xcore.manager import Manager
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.objects import collection
 from xcore.runtimes.kubernetes.queue import KeyQueue
-from xcore.xhooks import Event, InstanceExited, PluginRefused, StatusChanged
+from xcore.xhooks import LONGEST_QUEUE, Event, InstanceExited, PluginRefused, StatusChanged
 
 LOOK_AGAIN = 60.0
 _log = logging.getLogger("xcore.operator")
@@ -59,7 +59,8 @@ class StatusWriter:
             group.create_task(self._follow())
 
     async def _follow(self) -> None:
-        with self._manager.bus.subscribe(StatusChanged, PluginRefused, InstanceExited, size=4096) as events:
+        kinds = (StatusChanged, PluginRefused, InstanceExited)
+        with self._manager.bus.subscribe(*kinds, name="statuses", size=LONGEST_QUEUE) as events:
             lost = 0
             async for event in events:
                 place = self._place(event)

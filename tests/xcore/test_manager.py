@@ -28,7 +28,14 @@ from xcore.runtimes.supervised import Supervised
 from xcore.store import MemoryStore
 from xcore.testing import FakeClock, FakeEngine
 from xcore.workload import Origin
-from xcore.xhooks import PluginDeclared, PluginRefused, PluginRemoved, StatusChanged
+from xcore.xhooks import (
+    LONGEST_QUEUE,
+    ManagerStopping,
+    PluginDeclared,
+    PluginRefused,
+    PluginRemoved,
+    StatusChanged,
+)
 
 
 class Site:
@@ -55,7 +62,7 @@ class Site:
         self.manager = Manager(
             runtime, records=records, collectors=[self.snapshots], trusted=self.trusted, clock=self.clock
         )
-        with self.manager.bus.subscribe(size=10_000) as self.events:
+        with self.manager.bus.subscribe(name="test", size=LONGEST_QUEUE) as self.events:
             await self.manager.start()
             try:
                 yield self
@@ -695,6 +702,34 @@ async def test_what_happens_is_told_in_its_order(site):
     for earlier, later in itertools.pairwise(changes):
         assert later.before == earlier.after
         assert later.after != later.before
+
+
+async def test_a_change_and_a_removal_show_what_was_before(site):
+    folder = site.write(description="one")
+    async with site.controller():
+        await site.sync()
+        await site.ready()
+        site.write(code="x = 2", description="two")
+        await site.sync()
+        await site.ready()
+        status = site.manager.get("hello")["status"]
+        (folder / "plugin.yaml").unlink()
+        await site.sync()
+        await site.clock.advance(20)
+    described = [
+        (event.before and event.before.spec.description, event.after.spec.description)
+        for event in site.heard(PluginDeclared)
+    ]
+    assert described == [(None, "one"), ("one", "two")]
+    [removed] = site.heard(PluginRemoved)
+    assert removed.before == status
+
+
+async def test_the_end_is_told_once_with_the_time_there_is(site):
+    """When it is asked for, and not again when the manager closes."""
+    async with site.controller():
+        site.manager.stopping(10)
+    assert [event.grace for event in site.heard(ManagerStopping)] == [10]
 
 
 async def test_each_reason_of_the_contract_is_seen_on_its_way(site):
