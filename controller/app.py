@@ -9,7 +9,6 @@ import importlib
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 
@@ -25,11 +23,12 @@ from controller import logs
 from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane.plane import DataPlane
-from controller.dataplane.protocol import DataPlaneProtocol
 from controller.engines import choose_engine, in_cluster
 from controller.ground import Ground, machine_ground
+from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
+from integrations.background import Background
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
 from integrations.once import Once
@@ -47,7 +46,6 @@ from xcore.store import FileStore
 from xcore.vault import Vault, open_vault
 from xcore.watch import changes
 
-DRAIN_SECONDS = 25
 _AGAIN_SECONDS = 0.2  # a plugins directory that is not there, or was replaced, is looked for so often
 # Threads talk to the engine; with the usual 5 ms each of their turns would be felt by requests under way.
 SWITCH_SECONDS = 0.0005
@@ -67,6 +65,7 @@ class Parts:
     plane: DataPlane
     lag: LoopLag
     admin_key: AdminKey | None
+    background: Background
 
 
 def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_all: bool = False) -> int:
@@ -94,11 +93,11 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
     key, made = open_admin_key(settings.state_dir, admin_key)
     parts = compose(settings, ground, key if settings.auth == "key" else None)
-    server = _Server(parts, listener)
+    server = Server(create_app(parts), parts.plane, parts.background, told=parts.manager.stopping)
     banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
     announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
     try:
-        await server.run()
+        await server.run(listener)
     finally:
         announcing.cancel()
 
@@ -135,7 +134,7 @@ def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
-    return Parts(settings, ground, manager, sources, intake, Once(store), plane, LoopLag(), key)
+    return Parts(settings, ground, manager, sources, intake, Once(store), plane, LoopLag(), key, Background())
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -146,7 +145,7 @@ def create_app(parts: Parts) -> FastAPI:
         openapi_url=None,  # ours shows the plugins as well, to those who may call them
         lifespan=functools.partial(_lifespan, parts),
     )
-    app.state.plane, app.state.manager = parts.plane, parts.manager
+    app.state.plane, app.state.manager, app.state.background = parts.plane, parts.manager, parts.background
     app.state.degraded = parts.ground.degraded
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.include_router(health.router)
@@ -168,11 +167,13 @@ async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
+            kept = parts.settings.on_exit == "keep"
+            _log.info("requests are done; sandboxes %s", "run on" if kept else "are stopped")
             for task in (watching, following):
                 task.cancel()
             await asyncio.gather(watching, following, return_exceptions=True)
             await parts.sources.aclose()
-            await parts.manager.aclose(stop_instances=parts.settings.on_exit == "stop")
+            await parts.manager.aclose(stop_instances=not kept)
     parts.plane.close()
     parts.lag.stop()
 
@@ -184,53 +185,6 @@ async def _watch_folders(parts: Parts) -> None:
             async for _ in changes(parts.settings.plugins_dir):
                 parts.sources.changed.set()
         await asyncio.sleep(_AGAIN_SECONDS)
-
-
-class _Server:
-    """Uvicorn with our protocol class, our signals and an orderly end."""
-
-    def __init__(self, parts: Parts, listener: socket.socket) -> None:
-        self._plane, self._listener = parts.plane, listener
-        config = uvicorn.Config(
-            create_app(parts),
-            http=functools.partial(DataPlaneProtocol, parts.plane),  # type: ignore[arg-type]  # made like a class
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            proxy_headers=False,
-        )
-        self._server = _QuietServer(config)
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._drain)
-        await self._server.serve(sockets=[self._listener])
-        if not self._server.started:
-            raise XcoreError("start-up failed; the reason is above")
-
-    def _drain(self) -> None:
-        if self._plane.draining:
-            self._server.force_exit = True
-            self._plane.close()
-        self._plane.draining = self._server.should_exit = True
-        _log.info("finishing requests, then leaving (again: at once)")
-
-
-class _QuietServer(uvicorn.Server):
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()  # signals are ours: uvicorn would raise them once more at the end
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        if (
-            self.force_exit
-        ):  # uvicorn leaves it out then; sandboxes must be stopped, or let go of, all the same
-            await self.lifespan.shutdown()
 
 
 def prepare_state_dir(state_dir: Path) -> None:

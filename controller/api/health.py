@@ -26,7 +26,8 @@ async def readyz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "draining"}, 503)
     if not state.manager.synced:
         return JSONResponse({"status": "starting"}, 503)
-    degraded = sorted({*state.degraded(), *_degraded(state.manager)})
+    failed = (f"background: {name} has failed, the log says why" for name in state.background.failed)
+    degraded = sorted({*state.degraded(), *failed, *_degraded(state.manager)})
     return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
 
 

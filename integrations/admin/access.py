@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from integrations.background import Background
 from integrations.journal import Journal
 from integrations.keys import AdminKey, Unauthenticated
 from xcore.manager import Manager
@@ -33,6 +34,11 @@ def _manager(request: Request) -> Manager:
 def _journal(request: Request) -> Journal:
     journal: Journal = request.app.state.journal
     return journal
+
+
+def background_of(request: Request) -> Background:
+    background: Background = request.app.state.background
+    return background
 
 
 ManagerOf = Annotated[Manager, Depends(_manager)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from integrations.admin.access import JournalOf, ManagerOf, require_key
+from integrations.admin.access import JournalOf, ManagerOf, background_of, require_key
 from integrations.journal import Journal
 
 router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=[Depends(require_key)])
@@ -29,11 +29,12 @@ async def plugin_events(name: str, request: Request, journal: JournalOf, manager
 
 def _answer(request: Request, journal: Journal, plugin: str | None) -> Response:
     if "text/event-stream" in request.headers.get("accept", ""):
-        return StreamingResponse(_stream(journal, plugin), media_type="text/event-stream")
+        told = background_of(request).until_stopping(_stream(journal, plugin))
+        return StreamingResponse(told, media_type="text/event-stream")
     return JSONResponse({"items": journal.latest(plugin)})
 
 
-async def _stream(journal: Journal, plugin: str | None) -> AsyncIterator[str]:
+async def _stream(journal: Journal, plugin: str | None) -> AsyncGenerator[str, None]:
     yield ": following\n\n"
     async for event in journal.follow(plugin):
         yield f"event: {event['kind']}\ndata: {json.dumps(event)}\n\n"

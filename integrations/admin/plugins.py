@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from integrations.admin.access import ManagerOf, require_key
+from integrations.admin.access import ManagerOf, background_of, require_key
 from integrations.admin.answers import DeskOf, Patience, PatienceOf
 from integrations.admin.schemas import PLUGIN
 from xcore.manager import Manager
@@ -58,12 +58,13 @@ async def get_logs(
     manager.get(name)
     as_json = "application/json" in request.headers.get("accept", "")
     media = "application/x-ndjson" if as_json else "text/plain"
-    return StreamingResponse(_lines(manager, name, lines, follow=follow, as_json=as_json), media_type=media)
+    told = _lines(manager, name, lines, follow=follow, as_json=as_json)
+    return StreamingResponse(background_of(request).until_stopping(told), media_type=media)
 
 
 async def _lines(
     manager: Manager, name: str, lines: int, *, follow: bool, as_json: bool
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     async for line in manager.logs(name, lines=lines, follow=follow):
         if as_json:
             yield json.dumps({"time": line.time, "text": line.text, "instance": line.instance}) + "\n"

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,27 @@ def test_sigterm_drains_and_ends_with_0(controller: Controller) -> None:
     controller.start()
     controller.wait_ready("hello")
     assert controller.stop() == 0
+
+
+def test_who_follows_logs_or_events_does_not_hold_up_the_end(controller: Controller) -> None:
+    controller.settings = {"XCORE_RUNTIME": "process"}
+    controller.start()
+    controller.wait_ready("hello")
+    with (
+        controller.client() as client,
+        client.stream("GET", "/api/v1/plugins/hello/logs?follow=true") as logs,
+        client.stream("GET", "/api/v1/events", headers={"Accept": "text/event-stream"}) as events,
+    ):
+        told = events.iter_lines()
+        assert next(told).startswith(":")
+        began = time.monotonic()
+        assert controller.stop() == 0
+        assert time.monotonic() - began < 8
+        for line in (*told, *logs.iter_lines()):  # each comes to a clean end
+            assert isinstance(line, str)
+    text = controller.log.read_text()
+    steps = ["asked to end", "background work has ended", "finishing requests", "requests are done"]
+    assert sorted(steps, key=text.index) == steps
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to hide from")

@@ -1,0 +1,127 @@
+"""Background work ends before the requests do: told first, given its time, then cut short."""
+
+import asyncio
+import logging
+
+import pytest
+
+from integrations.background import Background
+
+
+async def test_work_that_is_told_to_end_may_finish_what_it_does():
+    background, done = Background(), []
+
+    async def work():
+        await background.stopping.wait()
+        await asyncio.sleep(0)
+        done.append("finished")
+
+    background.spawn("work", work())
+    await background.stop(5)
+    assert done == ["finished"]
+
+
+async def test_work_that_does_not_end_is_cancelled_when_its_time_is_over_and_may_note_it(caplog):
+    background, noted = Background(), []
+
+    async def endless():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            noted.append("interrupted")
+
+    background.spawn("endless", endless())
+    await asyncio.sleep(0)
+    with caplog.at_level(logging.INFO):
+        await background.stop(0.01)
+    assert noted == ["interrupted"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said[:2] == ["told to end, within 0.01 s: endless", "cut short: endless"]
+
+
+async def test_whoever_is_in_a_hurry_cuts_the_waiting_short():
+    """A second signal: nobody waits for work that was given time."""
+    background, noted = Background(), []
+
+    async def endless():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            noted.append("interrupted")
+
+    background.spawn("endless", endless())
+    stopping = asyncio.create_task(background.stop(3600))
+    await asyncio.wait({stopping}, timeout=0.01)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    await asyncio.sleep(0)
+    assert noted == ["interrupted"]
+
+
+async def test_work_that_raises_is_named_and_nothing_else_ends_by_it(caplog):
+    background = Background()
+
+    async def raising():
+        raise ValueError("out of order")
+
+    async def good():
+        await background.stopping.wait()
+
+    failing = background.spawn("bad", raising())
+    other = background.spawn("good", good())
+    await asyncio.wait({failing})
+    await asyncio.sleep(0)
+    assert background.failed == {"bad"}
+    assert not other.done()
+    assert "bad has failed and ended" in caplog.text
+    assert "out of order" in caplog.text
+    await background.stop(5)
+
+
+async def test_an_answer_without_an_end_ends_with_the_controller_and_leaves_nothing():
+    background, closed = Background(), []
+
+    async def endless():
+        try:
+            yield "one"
+            await asyncio.Event().wait()
+        finally:
+            closed.append("closed")
+
+    heard = []
+    async for item in background.until_stopping(endless()):
+        heard.append(item)
+        background.stopping.set()
+    assert (heard, closed) == (["one"], ["closed"])
+
+
+@pytest.mark.parametrize("how", ["ends", "raises", "is left"])
+async def test_an_answer_that_ends_by_itself_is_what_it_would_have_been(how):
+    background, closed = Background(), []
+
+    async def items():
+        try:
+            yield "one"
+            if how == "raises":
+                raise ValueError("cut")
+            if how == "is left":
+                await asyncio.Event().wait()
+        finally:
+            closed.append("closed")
+
+    told = background.until_stopping(items())
+    assert await anext(told) == "one"
+    if how == "raises":
+        with pytest.raises(ValueError, match="cut"):
+            await anext(told)
+    elif how == "ends":
+        assert [item async for item in told] == []
+    else:
+        waiting = asyncio.create_task(anext(told))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert closed == ["closed"]
