@@ -26,6 +26,7 @@ run: venv ## the controller on 127.0.0.1:8000 with the example plugins; Ctrl-C s
 
 test: venv ## all tests, with whatever they need (as root on Debian it is installed and started)
 	@tools/setup.sh registry
+	@tools/setup.sh postgres
 	@tools/setup.sh cluster
 	@tools/setup.sh with-docker sh -c '$(IMAGES) && exec $(PYTEST) -n 2 $(ARGS)'
 

@@ -29,6 +29,8 @@ from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
 from integrations.background import Background
+from integrations.database.address import address
+from integrations.database.database import Database
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
 from integrations.once import Once
@@ -58,6 +60,7 @@ class Parts:
 
     settings: Settings
     ground: Ground
+    database: Database
     manager: Manager
     sources: Sources
     intake: Intake
@@ -88,18 +91,24 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
     prepare_state_dir(settings.state_dir)
     listener = given or listen(settings.host, settings.port)
     vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
-    ground = await _ground(settings, vault, sandbox_all=sandbox_all)
-    # Last of what can fail: a key that was made is also shown.
-    admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
-    key, made = open_admin_key(settings.state_dir, admin_key)
-    parts = compose(settings, ground, key if settings.auth == "key" else None)
-    server = Server(create_app(parts), parts.plane, parts.background, told=parts.manager.stopping)
-    banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
-    announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
-    try:
-        await server.run(listener)
-    finally:
-        announcing.cancel()
+    async with _database(settings) as database:
+        ground = await _ground(settings, vault, sandbox_all=sandbox_all)
+        # Last of what can fail: a key that was made is also shown.
+        admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
+        key, made = open_admin_key(settings.state_dir, admin_key)
+        parts = compose(settings, ground, database, key if settings.auth == "key" else None)
+        server = Server(create_app(parts), parts.plane, parts.background, told=parts.manager.stopping)
+        banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
+        announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
+        try:
+            await server.run(listener)
+        finally:
+            announcing.cancel()
+
+
+def _database(settings: Settings) -> Database:
+    url = settings.database_url.get_secret_value() if settings.database_url is not None else None
+    return Database(address(url, settings.state_dir))
 
 
 async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Ground:
@@ -113,7 +122,7 @@ async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Gro
     return machine_ground(settings, engine, vault)
 
 
-def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
+def compose(settings: Settings, ground: Ground, database: Database, key: AdminKey | None) -> Parts:
     """Put a controller together; nothing runs yet."""
     state = settings.state_dir
     store = FileStore(state / "store")
@@ -134,7 +143,9 @@ def compose(settings: Settings, ground: Ground, key: AdminKey | None) -> Parts:
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
-    return Parts(settings, ground, manager, sources, intake, Once(store), plane, LoopLag(), key, Background())
+    return Parts(
+        settings, ground, database, manager, sources, intake, Once(store), plane, LoopLag(), key, Background()
+    )
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -146,6 +157,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=functools.partial(_lifespan, parts),
     )
     app.state.plane, app.state.manager, app.state.background = parts.plane, parts.manager, parts.background
+    app.state.database = parts.database
     app.state.degraded = parts.ground.degraded
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.include_router(health.router)

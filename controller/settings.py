@@ -40,6 +40,7 @@ CONFIG_VARIABLE = "XCORE_CONFIG"
 _OTHER_VARIABLES = frozenset({"XCORE_URL", "XCORE_KEY", CONFIG_VARIABLE})
 _TEST_PREFIX = "XCORE_TEST_"
 _LONGEST_SHOWN = 60
+_SECRET = frozenset({"admin_key", "database_url"})
 
 
 class InvalidSettings(Invalid):
@@ -99,6 +100,12 @@ class Settings(BaseModel):
         default_factory=values.default_state_dir,
         description="Directory of the controller's own: keys, records, copies of accepted code.",
         json_schema_extra=_allowed("a directory"),
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        max_length=2048,
+        description="Database: postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite:///FILE; else a file in the state directory.",
+        json_schema_extra=_allowed("a URL of at most 2048 characters"),
     )
     admin_key: SecretStr | None = Field(
         None,
@@ -268,7 +275,7 @@ def _rule(details: ErrorDetails) -> str:
 
 def _got(details: ErrorDetails) -> str:
     value = details.get("input")
-    if details["loc"][0] == "admin_key" or not isinstance(value, str | int | float):
+    if details["loc"][0] in _SECRET or not isinstance(value, str | int | float):
         return ""
     shown = str(value)
     return f", got {json.dumps(shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '…')}"

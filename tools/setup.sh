@@ -6,6 +6,7 @@
 #   tools/setup.sh docker-stop       ends the engine that `docker` started from this checkout, and no other
 #   tools/setup.sh with-docker CMD…  runs CMD with an engine; ends the engine afterwards if it was started for it
 #   tools/setup.sh registry          a registry of images, which tests start and end
+#   tools/setup.sh postgres          PostgreSQL's server, which tests start and end
 #   tools/setup.sh cluster           what the Kubernetes of the tests is made of, besides Go (tests/cluster)
 #   tools/setup.sh tools             what `make bench` measures against (nginx, wrk)
 # Progress goes to stderr. Fails with the name of what is missing.
@@ -222,8 +223,9 @@ case $command in
     docker-stop) stop_docker ;;
     with-docker) with_docker "$@" ;;
     registry) have docker-registry || apt_install 'docker-registry' docker-registry ;;
+    postgres) [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || have initdb || apt_install "PostgreSQL's server" postgresql ;;
     cluster) setup_cluster ;;
     tools) setup_tools ;;
-    help | --help | -h) sed -n '2,12s/^# \{0,1\}//p' "$0" ;;
+    help | --help | -h) sed -n '2,13s/^# \{0,1\}//p' "$0" ;;
     *) fail "unknown step: $command" ;;
 esac

@@ -25,6 +25,7 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   └── Unschedulable           no node of the cluster has room for it
     ├── IndexUnavailable            packages cannot be fetched now
     ├── RuntimeUnavailable          the engine or cluster does not answer: unknown is never gone
+    ├── DatabaseUnavailable         the database cannot be asked now; requests to plugins go on
     ├── StorageFull                 no room; nothing half-written
     └── UpstreamError               the plugin's side of the wire
         ├── UpstreamUnreachable
@@ -172,6 +173,11 @@ class IndexUnavailable(XcoreError):
 class RuntimeUnavailable(XcoreError):
     reason = "RuntimeUnavailable"
     component = "runtime"
+
+
+class DatabaseUnavailable(XcoreError):
+    reason = "DatabaseUnavailable"
+    component = "database"
 
 
 class StorageFull(XcoreError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from integrations.database.database import Database
 from xcore.manager import Manager
 
 router = APIRouter(tags=["health"])
@@ -27,8 +28,13 @@ async def readyz(request: Request) -> JSONResponse:
     if not state.manager.synced:
         return JSONResponse({"status": "starting"}, 503)
     failed = (f"background: {name} has failed, the log says why" for name in state.background.failed)
-    degraded = sorted({*state.degraded(), *failed, *_degraded(state.manager)})
+    degraded = sorted({*state.degraded(), *failed, *_degraded(state.manager), *_database(state.database)})
     return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
+
+
+def _database(database: Database) -> Iterator[str]:
+    if database.away is not None:
+        yield f"database: {database.away}"
 
 
 def _degraded(manager: Manager) -> Iterator[str]:

@@ -51,6 +51,7 @@ REASONS: dict[str, Kind] = {
     "QueueFull": Kind(503, "Too many requests under way", "plugin"),
     "Draining": Kind(503, "Shutting down", "controller"),
     "RuntimeUnavailable": Kind(503, "Runtime unavailable", "runtime"),
+    "DatabaseUnavailable": Kind(503, "Database unavailable", "database"),
     "IndexUnavailable": Kind(503, "Package index unavailable", "controller"),
     "WorkloadRejected": Kind(503, "Workload rejected", "runtime"),
     "ImagePull": Kind(503, "Image missing", "runtime"),

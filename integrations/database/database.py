@@ -1,0 +1,183 @@
+"""The one way to the database: transactions as `async with` blocks, faults as errors of ours, and whether it is there.
+
+While it is away everybody is told so at once; one look a second finds out when it is back. Nothing here is awaited by
+requests to plugins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import URL, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from integrations.database import schema
+from integrations.database.address import file_of
+from integrations.database.faults import AWAY, BUSY, mapped
+from integrations.database.schema import SchemaMismatch, Version
+from integrations.database.sqlite import WRITES, sqlite_engine
+from xcore.errors import DatabaseUnavailable, XcoreError
+
+ENTER_SECONDS = 0.9  # for a connection, and on SQLite for the lock of its file
+QUEUE_SECONDS = 5.0  # for those before: SQLite has one writer at a time
+LOOK_SECONDS = 1.0
+_log = logging.getLogger("xcore.database")
+
+
+class Database:
+    """See the module. Open it with `async with`; transactions are begun within."""
+
+    def __init__(self, url: URL) -> None:
+        """Raises DatabaseUnavailable when SQLite's file cannot be opened."""
+        self.file: Path | None = file_of(url)
+        if self.file is None:
+            # 0.1 s that a start with SQLite is not to pay.
+            postgresql: Any = importlib.import_module("integrations.database.postgresql")
+            self._engine: AsyncEngine = postgresql.postgresql_engine(url, pool_seconds=ENTER_SECONDS)
+        else:
+            self._engine = sqlite_engine(url, pool_seconds=ENTER_SECONDS)
+        self._one_writer = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
+        self._there = asyncio.Event()
+        self.away: str | None = AWAY
+
+    # -- transactions -------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """Give a session that sees one state of the whole; raises DatabaseUnavailable within a second."""
+        self._demand()
+        async with self._transaction(writes=False) as session:
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """Give a session whose changes are on disk when the block has ended, and are not when it was left by an error.
+
+        Raises DatabaseUnavailable or StorageFull within a second, Conflict when somebody else wrote the same key. When the
+        connection is lost while it commits nobody knows which it was: the caller is told DatabaseUnavailable, and reads.
+        """
+        self._demand()
+        async with self._turn():
+            self._demand()  # it may have gone while this one stood in line
+            async with self._transaction(writes=True) as session:
+                yield session
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self, *, writes: bool) -> AsyncIterator[AsyncSession]:
+        with mapped():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                await self._begin(session, writes=writes)
+                yield session
+                await session.commit()
+
+    async def _begin(self, session: AsyncSession, *, writes: bool) -> None:
+        try:
+            with mapped():
+                async with asyncio.timeout(ENTER_SECONDS):
+                    await session.connection(execution_options={WRITES: writes})
+        except TimeoutError:
+            self._lost(AWAY)
+            raise DatabaseUnavailable(AWAY) from None
+        except DatabaseUnavailable as error:
+            if error.detail != BUSY:
+                self._lost(error.detail)
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One writer at a time where the file has room for one: waiting here is fair, waiting for the file is not."""
+        if self.file is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await self._one_writer.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable(BUSY) from None
+        try:
+            yield
+        finally:
+            self._one_writer.release()
+
+    # -- whether it is there ------------------------------------------------------------------------------------
+
+    def _demand(self) -> None:
+        if self.away is not None:
+            raise DatabaseUnavailable(self.away)
+
+    def _lost(self, sentence: str) -> None:
+        if self.away is None:
+            _log.warning("%s; requests to plugins go on", sentence)
+        self.away = sentence
+        self._there.clear()
+
+    async def wait_there(self) -> None:
+        """Return when it answers, with the schema this code knows."""
+        await self._there.wait()
+
+    async def look(self) -> None:
+        """Find out whether it is there, and of the schema this code knows.
+
+        Raises DatabaseUnavailable, and as such SchemaMismatch.
+        """
+        async with self._turn(), self._transaction(writes=True) as session:
+            if self._there.is_set():
+                await session.execute(text("SELECT 1"))
+            else:
+                schema.demand(await schema.found(await session.connection()))
+        if self.away is not None:
+            _log.info("the database answers")
+        self.away = None
+        self._there.set()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.away is None and self.file is not None:
+                continue  # a file does not go away while nobody uses it
+            try:
+                await self.look()
+            except XcoreError as error:
+                self._lost(error.detail)
+
+    # -- its life -----------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open it, and look once a second from now on.
+
+        A file is upgraded where it is older; raises DatabaseUnavailable where it cannot be used. A server may be away: then
+        `away` says so. One that is there with another schema is a SchemaMismatch.
+        """
+        try:
+            if self.file is not None:
+                await self._make_ready()
+            await self.look()
+        except DatabaseUnavailable as error:
+            if self.file is not None or isinstance(error, SchemaMismatch):
+                await self._engine.dispose()
+                raise
+        self._looking = asyncio.create_task(self._keep_looking())
+        return self
+
+    async def _make_ready(self) -> None:
+        with mapped():
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**{WRITES: True})
+                await schema.check_file(connection)
+                version = schema.judge(await schema.found(connection))
+                if version in {Version.NONE, Version.OLDER}:
+                    await schema.upgrade(connection)
+                await connection.commit()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._engine.dispose()
