@@ -110,14 +110,7 @@ class TcpEndpoint:
         raise UpstreamUnreachable(f"nothing listens on port {self.port}")
 
     async def _connect(self, family: int, address: str) -> socket.socket:
-        sock = await self.network.socket(family)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):  # a full backlog: the kernel would try for minutes
-                await asyncio.get_running_loop().sock_connect(sock, (address, self.port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return await _connected(await self.network.socket(family), (address, self.port))
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
         async with _bounded(path, seconds):
@@ -138,19 +131,24 @@ class AddressEndpoint:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.get_running_loop().sock_connect(sock, (self.host, self.port))
-        except (OSError, TimeoutError) as error:
-            sock.close()
+            return await _connected(sock, (self.host, self.port))
+        except OSError as error:  # also TimeoutError
             raise UpstreamUnreachable(f"port {self.port} takes no connections") from error
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     async def get(self, path: str, *, seconds: float, limit: int) -> tuple[int, bytes]:
         async with _bounded(path, seconds):
             return await _ask(await self.dial(), path, limit)
+
+
+async def _connected(sock: socket.socket, address: tuple[str, int]) -> socket.socket:
+    """Connect, or close it and raise OSError, TimeoutError."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):  # a full backlog: the kernel would try for minutes
+            await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 @contextlib.asynccontextmanager
