@@ -72,8 +72,10 @@ class RuntimeContract:
         try:
             yield runtime
         finally:
-            await self.during(runtime.stop_all())
-            await runtime.aclose()
+            try:
+                await self.during(runtime.stop_all())
+            finally:
+                await runtime.aclose()
 
     async def during(self, work: Any) -> None:
         """Let time pass until some work is done."""

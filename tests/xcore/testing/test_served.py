@@ -153,8 +153,10 @@ def test_a_plugin_that_hangs_is_given_up_in_time(open_dir, temporary):
     """A `startup` that never ends is waited for as long as was said, and then ended."""
     code = f"import asyncio\n{HELLO}\n    async def startup(self):\n        await asyncio.Event().wait()\n"
     told = []
-    with alone(write_plugin(open_dir / "hello", code)) as controller, pytest.raises(NotServed) as failed:
-        controller.ready(2, told.append)
+    with alone(write_plugin(open_dir / "hello", code)) as controller:
+        until(lambda: controller.resource() is not None, 30)
+        with pytest.raises(NotServed) as failed:
+            controller.ready(2, told.append)
     assert (failed.value.reason, told[-1]) == ("WaitTimeout", "Starting")
     assert failed.value.detail == "it does not serve after 2 s; Starting"
 

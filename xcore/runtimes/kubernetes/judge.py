@@ -18,10 +18,11 @@ def judged(workload: Workload, deployment: Object | None, pods: Sequence[Object]
     if deployment is None:
         return state
     asked, running = restarted_of(deployment), revision_of(deployment)
+    # First of all, for by now another may be wanted: what served is what is gone back to.
+    if complete(deployment) and deployment["spec"].get("replicas"):
+        state = replace(state, served=running)
     if state.restarted != asked or workload.revision not in {running, state.broken[0]}:
         return replace(state, restarted=asked, restarts=forgiven(state.restarts), broken=("", ""))
-    if running == workload.revision and complete(deployment) and deployment["spec"].get("replicas"):
-        return replace(state, served=running)
     rolls_back = workload.manifest.spec.update.on_failure is OnFailure.ROLLBACK
     if rolls_back and running == workload.revision and state.served not in {"", running}:
         why = _given_up(deployment, pods)

@@ -177,6 +177,11 @@ def test_a_revision_that_is_wholly_ready_is_the_one_to_go_back_to():
     assert not complete(deployment(total=2)), "an older pod is still there"
 
 
+def test_what_serves_is_gone_back_to_also_when_another_is_wanted_at_once():
+    """The next revision may be wanted before anybody looked at the one that became ready."""
+    assert judged(workload("newer"), deployment(), [pod()], State()).served == "new"
+
+
 def test_a_revision_that_ends_before_it_is_ready_is_given_up_where_an_older_one_serves():
     """With its last line as the reason; where none serves, or Hold is wanted, it is tried on."""
     old, broken = pod(revision="old", uid="u0"), pod(terminated(70, message="ImportError: no"), ready=False)
