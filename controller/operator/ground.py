@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator
 
@@ -32,7 +31,6 @@ from xcore.sources import Sources
 # The labels of the controller's pods: who may reach a sandbox (the chart sets them).
 CONTROLLER_LABELS = {"app.kubernetes.io/name": "xcore", "app.kubernetes.io/component": "controller"}
 DEFAULT_NAMESPACE = "xcore-plugins"
-_log = logging.getLogger("xcore.operator")
 
 
 async def cluster_ground(settings: Settings) -> Ground:
@@ -57,7 +55,6 @@ def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[P
 
 class _Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
-
         self._cluster = cluster
         self._clock: Clock = SystemClock()
         namespaces, namespace = settings.plugin_namespaces, own_namespace()
@@ -103,7 +100,6 @@ class _Operator:
 
     @contextlib.asynccontextmanager
     async def _join(self, manager: Manager, sources: Sources) -> AsyncIterator[None]:
-
         leads = self._leadership.leads
         self._statuses = StatusWriter(self._cluster, manager, self._resources, leads=leads, clock=self._clock)
         self._sources = sources

@@ -16,7 +16,6 @@ from xcore.runtimes.kubernetes.objects import collection
 from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.xhooks import LONGEST_QUEUE, Event, InstanceExited, PluginRefused, StatusChanged
 
-LOOK_AGAIN = 60.0
 _log = logging.getLogger("xcore.operator")
 
 

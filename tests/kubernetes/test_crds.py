@@ -13,6 +13,8 @@ import pytest
 from tests.cluster.commands import ClusterError
 from tests.kubernetes.vectors import CODE, EVERY, Document, Vector, code, ids, resource
 from xcore import crd
+from xcore.runtimes.kubernetes.client import Refusal, connect
+from xcore.runtimes.kubernetes.objects import collection
 
 pytestmark = pytest.mark.kubernetes
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples/kubernetes").glob("*.yaml"))
@@ -102,6 +104,28 @@ def test_an_unknown_field_is_dropped_for_other_clients(cluster, namespace):
     kept = create(cluster, namespace, spec, "--validate=ignore")["spec"]
     assert "nodeName" not in kept
     assert kept["config"] == spec["config"]
+
+
+async def test_an_unknown_field_is_refused_in_whatever_the_controller_writes(cluster, namespace):
+    """Made, applied, changed or replaced: the server names the field, instead of dropping it without a word."""
+    name = create(cluster, namespace, CODE)["metadata"]["name"]
+    kept = cluster.get("plugin", name, "--namespace", namespace)
+    wrong = {**kept, "spec": {**kept["spec"], "replica": 2}}
+    applied = {**resource("Plugin", wrong["spec"], name), "metadata": {"name": name}}
+    path, server = collection("Plugin", namespace), await connect(str(cluster.kubeconfig))
+    writes = (
+        lambda: server.create(path, resource("Plugin", wrong["spec"], "new")),
+        lambda: server.apply(f"{path}/{name}", applied),
+        lambda: server.merge(f"{path}/{name}", {"spec": {"replica": 2}}),
+        lambda: server.replace(f"{path}/{name}", wrong),
+        lambda: server.merge(f"{path}/{name}/status", {"status": {"phase": "x"}}),
+    )
+    try:
+        for write in writes:
+            with pytest.raises(Refusal, match=r"unknown field|field not declared"):
+                await write()
+    finally:
+        await server.aclose()
 
 
 def test_defaults_are_filled_in(cluster, namespace):

@@ -3,7 +3,8 @@
 Paths are those of the Kubernetes API, such as /api/v1/namespaces/plugins/pods. Every call has a deadline, and all of them
 together a pace (client-side rate limit), so that no number of plugins makes a storm. Raises RuntimeUnavailable when the
 server does not answer, is overloaded or does not know us: unknown is never gone; `Refusal` with the server's own words
-for what it will not do. Server-side apply (kubernetes.io, "Server-Side Apply") with one field manager.
+for what it will not do. Server-side apply (kubernetes.io, "Server-Side Apply") with one field manager. A field the server
+does not know is refused in every write, never dropped ("Field validation").
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _SLIM = f"{_JSON};as=PartialObjectMetadata{{}};g=meta.k8s.io;v=v1,{_JSON}"
 
 Object = dict[str, Any]
 Query = Mapping[str, str | int]
-_OURS: Query = {"fieldManager": MANAGER}
+_OURS: Query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
 
 
 class _Request(NamedTuple):

@@ -35,12 +35,16 @@ class Kept:
     missing: XcoreError | None = None  # what its pods wait for
     state: State | None = None  # as this replica wrote it last: its mirror may be behind
 
+    def state_by(self, deployment: Object | None) -> State:
+        """Give what is remembered of it."""
+        return self.state or read(deployment)
+
 
 def observe(
     kept: Kept, deployment: Object | None, pods: Sequence[Object], *, away: XcoreError | None
 ) -> Observed:
     """Read it from the cluster's objects. `away`: why they may be old."""
-    workload, state = kept.workload, kept.state or read(deployment)
+    workload, state = kept.workload, kept.state_by(deployment)
     instances = living(pods)
     broken = state.broken[1] if state.broken[0] == workload.revision else ""
     done = (

@@ -41,10 +41,11 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How many instances of what."""
+    """How many instances of what. `instead`: the older revision that runs in its place, for it was given up."""
 
     workload: Workload
     replicas: int
+    instead: str = ""
 
 
 def name_of(plugin: str) -> str:

@@ -34,7 +34,7 @@ from xcore.runtimes.kubernetes.mirrors import Mirrors
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
 from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
-from xcore.runtimes.kubernetes.state import State, counted, read, uncounted
+from xcore.runtimes.kubernetes.state import State, counted, uncounted
 from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
 from xcore.workload import LogLine, Workload
@@ -76,7 +76,7 @@ class KubernetesRuntime:
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
         kept = self._kept.get(workload.name) if workload else None
-        state = (kept.state or read(self._found(kept.workload)[0])) if kept else State()
+        state = kept.state_by(self._found(kept.workload)[0]) if kept else State()
         return state.verdict.condition
 
     def image(self, workload: Workload | None) -> str:
@@ -196,7 +196,7 @@ class KubernetesRuntime:
         deployment, pods = self._found(kept.workload)
         if deployment is None and kept.suspended:
             return  # there is nothing to suspend
-        before = kept.state or read(deployment)
+        before = kept.state_by(deployment)
         policy, probed = kept.workload.manifest.spec.restart, await self._probed(before, pods)
         state = counted(before, pods, policy, probed=probed)
         state = judged(kept.workload, deployment, pods, state)
@@ -234,16 +234,19 @@ class KubernetesRuntime:
     async def _write(self, kept: Kept, state: State, deployment: Object | None) -> None:
         workload = kept.workload
         replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
-        wanted = await asyncio.to_thread(objects.wanted, Wish(workload, replicas), self._surroundings)
+        wish = Wish(workload, replicas, state.served if state.broken[0] == workload.revision else "")
+        if self._writer.stands(wish):
+            return
+        wanted = await asyncio.to_thread(objects.wanted, wish, self._surroundings)
         made = next(item for item in wanted if item["kind"] == "Deployment")
-        if state.broken[0] == workload.revision:
+        if wish.instead:
             namespace = made["metadata"]["namespace"]
-            older = await self._writer.template_of(workload.name, namespace, state.served)
+            older = await self._writer.template_of(workload.name, namespace, wish.instead)
             made["spec"]["template"] = older or made["spec"]["template"]
         elif deployment is not None and revision_of(deployment) == workload.revision:
             # Nothing is restarted only because a newer controller would word it otherwise.
             made["spec"]["template"] = as_it_is(deployment)
-        await self._writer.write(workload.name, wanted)
+        await self._writer.write(wish, wanted)
 
     async def _clear(self, plugin: str) -> float | None:
         """Delete everything of a plugin nobody wants; done when its pods are gone."""

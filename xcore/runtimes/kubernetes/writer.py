@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from xcore.bundle import COLLECT_AFTER
 from xcore.errors import NetworkPolicyFailed
 from xcore.runtimes.kubernetes.client import Cluster, Object, Refusal
 from xcore.runtimes.kubernetes.code import BUNDLE, code_name
 from xcore.runtimes.kubernetes.mirrors import SELECTOR, Mirrors
-from xcore.runtimes.kubernetes.objects import PLUGIN, REVISION, collection, path_of
+from xcore.runtimes.kubernetes.objects import PLUGIN, REVISION, Wish, collection, path_of
 from xcore.runtimes.kubernetes.probe import is_probe
 from xcore.runtimes.kubernetes.state import STATE, State, write
 
@@ -20,17 +20,31 @@ _MIRRORED = ("Deployment", "NetworkPolicy")
 _UNMIRRORED = ("ConfigMap", "PodDisruptionBudget")
 
 
+class _Made(NamedTuple):
+    """An object as it was applied, of a kind whose changes are heard of."""
+
+    kind: str
+    namespace: str
+    name: str
+    generation: int
+
+
 class Writer:
-    """Remembers what it applied, and of which generation that made the object: a later one is somebody else's work."""
+    """Remembers which wish it carried out last, and of which generation that made the objects: a later one is somebody else's work."""
 
     def __init__(self, cluster: Cluster, mirrors: Mirrors) -> None:
         self._cluster, self._mirrors = cluster, mirrors
-        self._applied: dict[str, tuple[str, int]] = {}
+        self._done: dict[str, tuple[Wish, list[_Made]]] = {}
 
-    async def write(self, plugin: str, wanted: Sequence[Object]) -> None:
-        """Apply all of it in order, if any of it is not so; raises NetworkPolicyFailed, Refusal, RuntimeUnavailable."""
-        if all(self._stands(item) for item in wanted):
-            return
+    def stands(self, wish: Wish) -> bool:
+        """Tell whether a wish was carried out and nobody changed anything since, as far as is known."""
+        done, made = self._done.get(wish.workload.name, (None, []))
+        return done == wish and all(map(self._is_there, made))
+
+    async def write(self, wish: Wish, wanted: Sequence[Object]) -> None:
+        """Apply all of it in order; raises NetworkPolicyFailed, Refusal, RuntimeUnavailable."""
+        plugin, made = wish.workload.name, []
+        self._done.pop(plugin, None)
         for item in wanted:
             try:
                 applied = await self._cluster.apply(path_of(item), item)
@@ -38,8 +52,11 @@ class Writer:
                 if item["kind"] == "NetworkPolicy":
                     raise NetworkPolicyFailed(refusal.detail) from refusal
                 raise
-            self._applied[path_of(item)] = (json.dumps(item), applied["metadata"].get("generation", 0))
+            if item["kind"] in _MIRRORED:
+                meta = applied["metadata"]
+                made.append(_Made(item["kind"], meta["namespace"], meta["name"], meta["generation"]))
         await self._tidy(plugin, wanted[0]["metadata"]["namespace"], keep=wanted)
+        self._done[plugin] = wish, made
 
     async def remember(self, deployment: Object, state: State) -> None:
         meta = deployment["metadata"]
@@ -66,6 +83,7 @@ class Writer:
 
     async def clear(self, plugin: str) -> bool:
         """Delete everything of a plugin; tells whether nothing of it is left."""
+        self._done.pop(plugin, None)
         left = list(self._mirrors.everything(plugin))
         namespaces = {item["metadata"]["namespace"] for _, item in left}
         own = [
@@ -75,21 +93,13 @@ class Writer:
         ]
         for kind, item in own:
             path = f"{collection(kind, item['metadata']['namespace'])}/{item['metadata']['name']}"
-            self._applied.pop(path, None)
             await self._cluster.delete(path, uid=item["metadata"]["uid"])
         await asyncio.gather(*(self._tidy(plugin, namespace, keep=()) for namespace in namespaces))
         return not left
 
-    def _stands(self, item: Object) -> bool:
-        """Tell whether an object was applied just so and nobody changed it since, as far as is known."""
-        text, generation = self._applied.get(path_of(item), ("", 0))
-        if text != json.dumps(item):
-            return False
-        if item["kind"] not in _MIRRORED:
-            return True
-        meta = item["metadata"]
-        seen = self._mirrors.get(item["kind"], meta["namespace"], meta["name"])
-        return seen is not None and seen["metadata"].get("generation", 0) <= generation
+    def _is_there(self, made: _Made) -> bool:
+        seen = self._mirrors.get(made.kind, made.namespace, made.name)
+        return seen is not None and seen["metadata"]["generation"] <= made.generation
 
     async def _tidy(self, plugin: str, namespace: str, *, keep: Sequence[Object]) -> None:
         """Delete what an earlier wish made and this one does not want; code stays as long as a pod may mount it."""
@@ -102,7 +112,6 @@ class Writer:
             for path in await self._kept_bundles(plugin, namespace, unwanted):
                 del unwanted[path]
             for path, item in unwanted.items():
-                self._applied.pop(path, None)
                 await self._cluster.delete(path, uid=item["metadata"]["uid"])
 
     async def _kept_bundles(self, plugin: str, namespace: str, found: Mapping[str, Object]) -> list[str]:
