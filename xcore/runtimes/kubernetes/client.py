@@ -37,6 +37,9 @@ _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 # Names and versions without contents (kubernetes.io, "Resource representations").
 _SLIM = f"{_JSON};as=PartialObjectMetadata{{}};g=meta.k8s.io;v=v1,{_JSON}"
 
+# How the server begins a 500 that is no failure of its own: what is applied has a field it does not know.
+_UNKNOWN_FIELD = "failed to create typed patch object"
+
 Object = dict[str, Any]
 Query = Mapping[str, str | int]
 _OURS: Query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
@@ -251,7 +254,7 @@ async def _judge(answer: aiohttp.ClientResponse) -> None:
     detail = said or f"the API server answers {answer.status}"
     if answer.status == 410:
         raise Expired
-    if answer.status in {401, 408, 429} or answer.status >= 500:
+    if answer.status in {401, 408, 429} or (answer.status >= 500 and not said.startswith(_UNKNOWN_FIELD)):
         raise RuntimeUnavailable(f"the API server cannot answer now: {detail}")
     raise Refusal(answer.status, detail)
 
