@@ -200,7 +200,8 @@ _STATUS = _object(
     currentRevision=_said("Revision that serves.", _TEXT),
     updateRevision=_said("Revision that is wanted.", _TEXT),
     securityRating=_said(
-        "How strongly it is isolated, 1 to 8.", {"type": "integer", "minimum": 1, "maximum": 8}
+        "How strongly it is isolated, 1 to 8.",
+        {"type": "integer", "minimum": 1, "maximum": 8, "nullable": True},
     ),
     actions=_said("Names of its actions.", {"type": "array", "items": _TEXT}),
     restarts=_object(

@@ -1,8 +1,8 @@
 """The PluginClass resource: the guard rails an administrator sets for the plugins that name it.
 
 `forbids` is the judgement, a pure function of class and manifest; `with_defaults` gives a manifest what the class says
-where its author said nothing. An empty class forbids nothing. What only time can tell (`requireProof`: no traffic before
-NetworkIsolated is True) is for whoever routes.
+where its author said nothing. An empty class forbids nothing. What only time can tell (no traffic before NetworkIsolated
+is True: `demands_proof`) is for whoever routes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from xcore.fields import Label, Model, Subdomain, UniqueBy, Whole, wrong
 from xcore.instance_spec import Egress
 from xcore.manifest import Manifest
 from xcore.quantity import parse_bytes, parse_count, parse_cpu
+from xcore.rating import WAYS, rating, walls
 from xcore.schema import schema_of
 
 KIND = "PluginClass"
@@ -62,7 +63,10 @@ class ClassSpec(Model):
     )
     runtime_class: Label | None = Field(None, description="The runtimeClass every plugin must name.")
     minimum_security_rating: Whole = Field(
-        1, ge=1, le=8, description="The lowest status.securityRating a plugin may have."
+        1,
+        ge=1,
+        le=8,
+        description="The lowest status.securityRating a plugin may have while it gets requests.",
     )
     egress: EgressLimits = Field(EgressLimits(), description="What plugins may reach.")
     require_proof: StrictBool = Field(
@@ -106,17 +110,23 @@ def with_defaults(plugin_class: PluginClass, manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"spec": manifest.spec.model_copy(update={"network": network})})
 
 
-def forbids(plugin_class: PluginClass, manifest: Manifest, *, rating: int = 0) -> list[Problem]:
-    """What the class forbids in this manifest, field by field.
-
-    `rating` is the plugin's securityRating where it runs; unknown (0), it meets no minimum but the lowest.
-    """
+def forbids(plugin_class: PluginClass, manifest: Manifest, *, runtime: str) -> list[Problem]:
+    """What the class forbids in this manifest where `runtime` runs it, field by field."""
     limits = plugin_class.spec
     found = [problem for check in _CHECKS for problem in check(limits, manifest)]
-    if limits.minimum_security_rating > max(rating, 1):
-        told = f"must be at least {limits.minimum_security_rating}, is {rating or 'not known'}"
+    least, best = limits.minimum_security_rating, walls(runtime, manifest, "True")
+    if rating(best) < least:
+        ways = " or ".join(way for wall, way in WAYS.items() if wall not in best)
+        told = f"must be at least {least}, and is {rating(best)} at best; more would be: {ways}"
         found.append(Problem("status.securityRating", told))
     return found
+
+
+def demands_proof(plugin_class: PluginClass, manifest: Manifest, *, runtime: str) -> bool:
+    """Whether it gets requests only once its network was seen to be closed: asked for, or short of its rating without."""
+    limits = plugin_class.spec
+    unproven = rating(walls(runtime, manifest, "Unknown"))
+    return limits.require_proof or unproven < limits.minimum_security_rating
 
 
 def _image(limits: ClassSpec, manifest: Manifest) -> Iterator[Problem]:

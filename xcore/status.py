@@ -19,6 +19,7 @@ from xcore.errors import (
     Unschedulable,
     XcoreError,
 )
+from xcore.rating import rating, walls
 from xcore.restart import FREE, Restarts
 from xcore.runtimes.seams import Observed
 from xcore.workload import Exit, ExitReason, Phase
@@ -58,6 +59,9 @@ def build(facts: Facts, now: float, before: Mapping[str, Any] | None = None) -> 
         "image": facts.image,
         "currentRevision": serving.revision[:12] if serving else "",
         "updateRevision": wanted.revision[:12] if wanted else "",
+        "securityRating": rating(walls(observed.runtime, wanted.manifest, facts.isolated[0]))
+        if observed and wanted
+        else None,
         "actions": list(facts.actions),
         "restarts": _restarts(observed.restarts if observed else Restarts(), observed, now),
     }

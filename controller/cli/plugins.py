@@ -25,7 +25,7 @@ CONDITIONS = (
     *("Progressing", "Active"),
 )
 _COLUMNS = ("NAME", "READY", "REASON", "REPLICAS", "RESTARTS", "VERSION")
-_WIDE = ("ENDPOINT", "RUNTIME", "IMAGE", "REVISION", "ISOLATED")
+_WIDE = ("ENDPOINT", "RUNTIME", "IMAGE", "REVISION", "RATING", "ISOLATED")
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -216,7 +216,8 @@ def _row(plugin: Mapping[str, Any], *, wide: bool) -> Sequence[object]:
         plugin.get("spec", {}).get("version", ""),
     ]
     if wide:
-        row += [status.get(key, "") for key in ("endpoint", "runtime", "image", "currentRevision")]
+        shown = ("endpoint", "runtime", "image", "currentRevision", "securityRating")
+        row += ["" if (value := status.get(key)) is None else value for key in shown]
         row.append(conditions.get("NetworkIsolated", {}).get("status", "Unknown"))
     return row
 

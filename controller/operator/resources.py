@@ -19,14 +19,16 @@ from xcore.errors import (
     InvalidManifest,
     InvalidSpec,
     NotAllowedTrusted,
+    NotSupported,
     RuntimeUnavailable,
     XcoreError,
 )
 from xcore.instance_spec import Isolation
 from xcore.loader import Declared
-from xcore.manifest import KIND, Manifest, from_dict
-from xcore.plugin_class import forbids, from_dict as class_from_dict, with_defaults
+from xcore.manifest import KIND, Manifest, from_dict, not_yet
+from xcore.plugin_class import demands_proof, forbids, from_dict as class_from_dict, with_defaults
 from xcore.runtimes.kubernetes.client import Cluster, Object
+from xcore.runtimes.kubernetes.kept import NAME
 from xcore.runtimes.kubernetes.objects import MANAGED_BY, OURS, collection
 from xcore.runtimes.kubernetes.reflector import Key, Reflector, Selection
 from xcore.workload import Origin
@@ -214,7 +216,7 @@ class PluginResources:
         return Declared(place, manifest, revision=named, image=image, **about)
 
     def _classed(self, manifest: Manifest) -> tuple[Manifest, bool]:
-        """Give the manifest as its class has it, and whether that demands proof of isolation."""
+        """Give the manifest as its class has it, and whether that demands proof that its network is closed."""
         name = manifest.spec.plugin_class_name
         if name is None:
             return manifest, False
@@ -224,10 +226,13 @@ class PluginResources:
         if found is None:
             raise ClassForbids(f"there is no PluginClass {name}")
         plugin_class = class_from_dict(found)
-        manifest = with_defaults(plugin_class, manifest)
-        if problems := forbids(plugin_class, manifest):
+        told = manifest
+        manifest = with_defaults(plugin_class, told)
+        if manifest != told and (problems := not_yet(manifest)):
+            raise NotSupported(f"it has the egress.default of the class {name}", problems)
+        if problems := forbids(plugin_class, manifest, runtime=NAME):
             raise ClassForbids(f"the class {name} forbids it", problems)
-        return manifest, plugin_class.spec.require_proof
+        return manifest, demands_proof(plugin_class, manifest, runtime=NAME)
 
 
 def _bundle(named: str | None) -> str:

@@ -5,7 +5,7 @@ import pytest
 from tests.kubernetes.vectors import CODE, code, resource
 from xcore import manifest, plugin_class
 from xcore.errors import InvalidManifest
-from xcore.plugin_class import PluginClass, forbids, with_defaults
+from xcore.plugin_class import PluginClass, demands_proof, forbids, with_defaults
 
 DIGEST = f"@sha256:{'a' * 64}"
 
@@ -18,8 +18,8 @@ def plugin(spec) -> manifest.Manifest:
     return manifest.from_dict(resource("Plugin", spec))
 
 
-def refused(limit: PluginClass, spec, **more) -> list[str]:
-    return [str(problem) for problem in forbids(limit, plugin(spec), **more)]
+def refused(limit: PluginClass, spec) -> list[str]:
+    return [str(problem) for problem in forbids(limit, plugin(spec), runtime="kubernetes")]
 
 
 def test_an_empty_class_forbids_nothing():
@@ -108,11 +108,29 @@ def test_egress_of_the_class_is_for_those_who_say_nothing():
     assert with_defaults(kind, said) == said
 
 
-def test_a_rating_that_is_not_known_meets_no_minimum():
-    strict = limits(minimumSecurityRating=6)
-    assert refused(strict, CODE, rating=6) == []
-    assert refused(strict, CODE, rating=5) == ["status.securityRating: must be at least 6, is 5"]
-    assert refused(strict, CODE) == ["status.securityRating: must be at least 6, is not known"]
+def test_a_rating_that_cannot_be_reached_is_told_with_what_would_raise_it():
+    strict = limits(minimumSecurityRating=8)
+    image = {"source": {"image": "team/app:1"}}
+    assert (
+        refused(strict, {**image, "source": {"image": f"team/app{DIGEST}"}, "runtimeClass": "gvisor"}) == []
+    )
+    assert refused(strict, CODE) == [
+        "status.securityRating: must be at least 8, and is 7 at best; more would be: spec.runtimeClass: gvisor or kata"
+    ]
+    (told,) = refused(strict, image)
+    assert told.endswith(
+        "is 6 at best; more would be: an image named by its digest or spec.runtimeClass: gvisor or kata"
+    )
+
+
+@pytest.mark.parametrize(("least", "demanded"), [(1, False), (6, False), (7, True)])
+def test_a_rating_that_needs_a_proven_network_demands_the_proof(least, demanded):
+    """Until then it gets no requests: what serves has at least the rating its class wants."""
+    strict = limits(minimumSecurityRating=least)
+    assert refused(strict, CODE) == []
+    assert demands_proof(strict, plugin(CODE), runtime="kubernetes") is demanded
+    asked = limits(minimumSecurityRating=least, requireProof=True)
+    assert demands_proof(asked, plugin(CODE), runtime="kubernetes")
 
 
 def test_everything_forbidden_is_told_at_once():

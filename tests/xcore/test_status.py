@@ -90,6 +90,7 @@ def test_the_figures_beside_the_conditions_are_those_observed():
         "image": "img",
         "currentRevision": WANTED.revision[:12],
         "updateRevision": other.revision[:12],
+        "securityRating": 1,
         "actions": [],
         "restarts": {
             "count": 0,
