@@ -39,7 +39,7 @@ def main() -> int:
         plugins = root / "plugins"
         plugins.mkdir()
         (plugins / "plugin").symlink_to(told["folder"])
-        places = {"plugins_dir": plugins, "state_dir": root / "state", "on_exit": "stop"}
+        places = {"plugins_dir": plugins, "state_dir": root / "state", "on_exit": "stop", "integrations": {}}
         threading.Thread(target=_end_with_input, daemon=True).start()
         try:
             # Its owner's environment says which engine and image; where it listens and lives is not up to it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import importlib
 import logging
 import os
@@ -31,6 +30,7 @@ from controller.sites import open_sites
 from integrations.background import Background
 from integrations.database.address import address
 from integrations.database.database import Database
+from integrations.installed import Chosen, choose, joined as join_installed
 from integrations.integrate import integrate
 from integrations.keys import AdminKey, open_admin_key
 from integrations.once import Once
@@ -90,6 +90,7 @@ def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_
 async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all: bool) -> None:
     prepare_state_dir(settings.state_dir)
     listener = given or listen(settings.host, settings.port)
+    integrations = choose(settings.integrations)
     vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
     async with _database(settings) as database:
         ground = await _ground(settings, vault, sandbox_all=sandbox_all)
@@ -97,11 +98,12 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
         key, made = open_admin_key(settings.state_dir, admin_key)
         parts = compose(settings, ground, database, key if settings.auth == "key" else None)
-        server = Server(create_app(parts), parts.plane, parts.background, told=parts.manager.stopping)
+        app = create_app(parts)
+        server = Server(app, parts.plane, parts.background, told=parts.manager.stopping)
         banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
         announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
         try:
-            await server.run(listener)
+            await server.run(listener, _running(parts, app, integrations))
         finally:
             announcing.cancel()
 
@@ -154,7 +156,6 @@ def create_app(parts: Parts) -> FastAPI:
         title="xcore",
         summary="Runs plugins safely and answers for them over HTTP.",
         openapi_url=None,  # ours shows the plugins as well, to those who may call them
-        lifespan=functools.partial(_lifespan, parts),
     )
     app.state.plane, app.state.manager, app.state.background = parts.plane, parts.manager, parts.background
     app.state.database = parts.database
@@ -168,11 +169,13 @@ def create_app(parts: Parts) -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
+async def _running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> AsyncIterator[None]:
+    """Everything but the server, which takes requests meanwhile."""
     parts.plane.start()
     parts.lag.start()
     joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, admin_key=parts.admin_key)
-    async with joined, parts.ground.join(parts.manager, parts.sources):
+    installed = join_installed(integrations, app, parts.manager, parts.background)
+    async with joined, installed, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
         watching = asyncio.create_task(_watch_folders(parts))
@@ -185,7 +188,10 @@ async def _lifespan(parts: Parts, app: FastAPI) -> AsyncIterator[None]:
                 task.cancel()
             await asyncio.gather(watching, following, return_exceptions=True)
             await parts.sources.aclose()
-            await parts.manager.aclose(stop_instances=not kept)
+            try:
+                await parts.manager.aclose(stop_instances=not kept)
+            except XcoreError as error:
+                _log.error("not all of it could be taken down: %s", error)
     parts.plane.close()
     parts.lag.stop()
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,7 +19,6 @@ from fastapi import FastAPI
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
 from integrations.background import Background
-from xcore.errors import XcoreError
 
 DRAIN_SECONDS = 25  # from the signal on; background work has the first of them
 BACKGROUND_SECONDS = 10
@@ -37,7 +37,7 @@ class Server:
             app,
             http=functools.partial(DataPlaneProtocol, plane),  # type: ignore[arg-type]  # made like a class
             ws="none",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -47,14 +47,13 @@ class Server:
         )
         self._server = _QuietServer(config)
 
-    async def run(self, listener: socket.socket) -> None:
-        """Serve until SIGTERM or SIGINT; raises XcoreError when it could not start."""
+    async def run(self, listener: socket.socket, rest: AbstractAsyncContextManager[None]) -> None:
+        """Serve until SIGTERM or SIGINT, inside of all the `rest`; raises XcoreError when it could not start."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        await self._server.serve(sockets=[listener])
-        if not self._server.started:
-            raise XcoreError("start-up failed; the reason is above")
+        async with rest:
+            await self._server.serve(sockets=[listener])
 
     def _end(self) -> None:
         if self._leaving is None:
@@ -82,10 +81,3 @@ class Server:
 class _QuietServer(uvicorn.Server):
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
         return contextlib.nullcontext()  # signals are ours: uvicorn would raise them once more at the end
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        if (
-            self.force_exit
-        ):  # uvicorn leaves it out then; sandboxes must be stopped, or let go of, all the same
-            await self.lifespan.shutdown()

@@ -40,7 +40,7 @@ CONFIG_VARIABLE = "XCORE_CONFIG"
 _OTHER_VARIABLES = frozenset({"XCORE_URL", "XCORE_KEY", CONFIG_VARIABLE})
 _TEST_PREFIX = "XCORE_TEST_"
 _LONGEST_SHOWN = 60
-_SECRET = frozenset({"admin_key", "database_url"})
+_SECRET = frozenset({"admin_key", "database_url", "integrations"})  # or may hold some
 
 
 class InvalidSettings(Invalid):
@@ -119,6 +119,14 @@ class Settings(BaseModel):
         max_length=1000,
         description="Plugins that may run inside the controller's process, by name.",
         json_schema_extra=_allowed("names of plugins: a JSON list, or with commas between them"),
+    )
+    integrations: Annotated[dict[Label, dict[str, Any]], NoDecode, BeforeValidator(values.by_name)] = Field(
+        {},
+        max_length=32,
+        description="Installed integrations to run inside the controller's process, with what each is told.",
+        json_schema_extra=_allowed(
+            'names of integrations with commas between them, or a JSON object such as {"webhook": {"url": "…"}}'
+        ),
     )
     allowed_origins: Annotated[
         tuple[Annotated[str, AfterValidator(values.origin)], ...],

@@ -40,6 +40,21 @@ def listed(value: object) -> object:
         raise wrong("must be a JSON list, or names with commas between them") from None
 
 
+def by_name(value: object) -> object:
+    """Give each name its own settings: none where there are names alone."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise wrong("must be a JSON object, or names with commas between them") from None
+    names = listed(value)
+    if isinstance(names, list):
+        return {str(name): {} for name in names}
+    if isinstance(names, dict):
+        return {name: {} if told is None else told for name, told in names.items()}
+    return names
+
+
 def url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():

@@ -37,7 +37,7 @@ def settings_table() -> str:
     lines = ["| Setting | Default | Allowed | Meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         value = field.get_default()
-        default = COMPUTED.get(name) or (f"`{value}`" if value not in {None, ()} else "none")
+        default = COMPUTED.get(name) or (f"`{value}`" if value not in (None, (), {}) else "none")
         extra = field.json_schema_extra
         choices = " \\| ".join(f"`{choice}`" for choice in get_args(field.annotation))
         allowed = extra["allowed"] if isinstance(extra, dict) else choices

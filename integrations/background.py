@@ -6,6 +6,7 @@ What raises has ended: the log tells it with its stack, `failed` names it from t
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
@@ -28,8 +29,13 @@ class Background:
         """Do it until it ends, or the controller does: once `stopping` is set it has `ManagerStopping.grace` seconds."""
         task = asyncio.create_task(work)
         self._tasks[task] = name
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.pop)
+        self.watch(name, task)
         return task
+
+    def watch(self, name: str, task: asyncio.Task[None]) -> None:
+        """Tell when it fails. It is not told to end here."""
+        task.add_done_callback(functools.partial(self._ended, name))
 
     async def stop(self, seconds: float) -> None:
         """Tell what is under way, wait until it has ended, and cancel what has not within `seconds`.
@@ -64,8 +70,7 @@ class Background:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        name = self._tasks.pop(task)
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.failed.add(name)
