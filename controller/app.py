@@ -106,6 +106,7 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
             await server.run(listener, _running(parts, app, integrations))
         finally:
             announcing.cancel()
+    _log.info("the database is closed")
 
 
 def _database(settings: Settings) -> Database:
@@ -174,7 +175,9 @@ async def _running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> As
     parts.plane.start()
     parts.lag.start()
     joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, admin_key=parts.admin_key)
-    installed = join_installed(integrations, app, parts.manager, parts.background)
+    installed = join_installed(
+        integrations, app, parts.manager, database=parts.database, background=parts.background
+    )
     async with joined, installed, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter
 
 from integrations.background import Background
+from integrations.database.database import Database
 from xcore.xhooks import QUEUE, E, HookBus, Subscription
 
 
@@ -35,6 +36,7 @@ class Host:
     settings: Mapping[str, Any]
     plugins: Plugins
     router: APIRouter
+    database: Database
     bus: HookBus
     background: Background
 

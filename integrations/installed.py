@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from integrations.admin.access import require_key
 from integrations.background import LAST_SECONDS, Background
+from integrations.database.database import Database
 from integrations.host import Host, Integration
 from xcore.errors import XcoreError
 from xcore.manager import Manager
@@ -65,7 +66,7 @@ def choose(wanted: Mapping[str, Mapping[str, Any]]) -> list[Chosen]:
 
 @contextlib.asynccontextmanager
 async def joined(
-    chosen: list[Chosen], app: FastAPI, manager: Manager, background: Background
+    chosen: list[Chosen], app: FastAPI, manager: Manager, *, database: Database, background: Background
 ) -> AsyncIterator[None]:
     """Begin them one after the other, and end them in the opposite order; raises XcoreError when one does not begin."""
     async with contextlib.AsyncExitStack() as stack:
@@ -75,7 +76,7 @@ async def joined(
                 tags=[each.name],
                 dependencies=[Depends(require_key)],
             )
-            host = Host(each.name, each.settings, manager, router, manager.bus, background)
+            host = Host(each.name, each.settings, manager, router, database, manager.bus, background)
             await stack.enter_async_context(_running(each, host))
             app.include_router(router)
         yield

@@ -122,6 +122,39 @@ def test_wrong_value(name, value, sentence, monkeypatch):
     assert problems() == [f"{name}: {sentence}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "integrations"),
+    [
+        ("webhook, other", {"webhook": {}, "other": {}}),
+        ('["webhook"]', {"webhook": {}}),
+        (
+            '{"webhook": {"url": "https://a.example"}, "other": null}',
+            {"webhook": {"url": "https://a.example"}, "other": {}},
+        ),
+    ],
+)
+def test_integrations_are_names_or_what_each_is_told(text, integrations, monkeypatch):
+    monkeypatch.setenv("XCORE_INTEGRATIONS", text)
+    assert load().integrations == integrations
+
+
+def test_integrations_in_the_file(file):
+    assert load(file("integrations: {webhook: {url: x}, other: }")).integrations == {
+        "webhook": {"url": "x"},
+        "other": {},
+    }
+    assert load(file("integrations: [webhook]")).integrations == {"webhook": {}}
+
+
+@pytest.mark.parametrize("text", ["{", "Not A Name", '{"a": "secret"}', '{"A_b": {}}', '{"a": ["secret"]}'])
+def test_integrations_that_are_none_are_refused_and_not_repeated(text, monkeypatch):
+    """They may hold secrets."""
+    monkeypatch.setenv("XCORE_INTEGRATIONS", text)
+    [problem] = problems()
+    assert problem.startswith("XCORE_INTEGRATIONS: must be ")
+    assert "secret" not in problem
+
+
 def test_secrets_are_not_repeated(monkeypatch):
     """Neither a complaint nor the settings' own text holds the key."""
     monkeypatch.setenv("XCORE_ADMIN_KEY", "short-secret")
