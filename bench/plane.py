@@ -19,7 +19,8 @@ import uvloop
 
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
-from integrations.keys import AdminKey
+from integrations.gate import Gate
+from integrations.grants import Grant, Role
 from xcore.endpoint import UnixEndpoint
 from xcore.manifest import from_dict
 from xcore.routes import Route, RouteTable
@@ -40,7 +41,7 @@ async def _no_application(_scope: Any, _receive: Any, _send: Any) -> None:
 
 async def serve(port: int, directory: Path, digest: str) -> None:
     routes = RouteTable()
-    plane = DataPlane(routes, AdminKey(digest).accepts)
+    plane = DataPlane(routes, Gate(Grant("admin", Role.ADMIN, bytes.fromhex(digest))))
     endpoint = UnixEndpoint(directory, belongs=lambda _pid: True)
     routes.put(Route(PLUGIN, from_dict(_MANIFEST), (routes.target("bench-1", endpoint),)))
     plane.start()

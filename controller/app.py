@@ -30,9 +30,10 @@ from controller.sites import open_sites
 from integrations.background import Background
 from integrations.database.address import address
 from integrations.database.database import Database
+from integrations.gate import Gate
 from integrations.installed import Chosen, choose, joined as join_installed
 from integrations.integrate import integrate
-from integrations.keys import AdminKey, open_admin_key
+from integrations.keys import open_admin_key
 from integrations.once import Once
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
@@ -67,7 +68,7 @@ class Parts:
     once: Once
     plane: DataPlane
     lag: LoopLag
-    admin_key: AdminKey | None
+    gate: Gate | None
     background: Background
 
 
@@ -97,13 +98,13 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
         # Last of what can fail: a key that was made is also shown.
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
         key, made = open_admin_key(settings.state_dir, admin_key)
-        parts = compose(settings, ground, database, key if settings.auth == "key" else None)
+        parts = compose(settings, ground, database, Gate(key) if settings.auth == "key" else None)
         app = create_app(parts)
         server = Server(app, parts.plane, parts.background, told=parts.manager.stopping)
         banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
         announcing = asyncio.create_task(banner.announce(parts.manager, parts.manager.routes))
         try:
-            await server.run(listener, _running(parts, app, integrations))
+            await server.run(listener, running(parts, app, integrations))
         finally:
             announcing.cancel()
     _log.info("the database is closed")
@@ -125,7 +126,7 @@ async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Gro
     return machine_ground(settings, engine, vault)
 
 
-def compose(settings: Settings, ground: Ground, database: Database, key: AdminKey | None) -> Parts:
+def compose(settings: Settings, ground: Ground, database: Database, gate: Gate | None) -> Parts:
     """Put a controller together; nothing runs yet."""
     state = settings.state_dir
     store = FileStore(state / "store")
@@ -145,9 +146,19 @@ def compose(settings: Settings, ground: Ground, database: Database, key: AdminKe
     sources = Sources([loader, *ground.doors], ground.preparations)
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
-    plane = DataPlane(manager.routes, key.accepts if key is not None else None, origins=origins)
+    plane = DataPlane(manager.routes, gate, origins=origins)
     return Parts(
-        settings, ground, database, manager, sources, intake, Once(store), plane, LoopLag(), key, Background()
+        settings,
+        ground,
+        database,
+        manager,
+        sources,
+        intake,
+        Once(store),
+        plane,
+        LoopLag(),
+        gate,
+        Background(),
     )
 
 
@@ -170,11 +181,11 @@ def create_app(parts: Parts) -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def _running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> AsyncIterator[None]:
+async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> AsyncIterator[None]:
     """Everything but the server, which takes requests meanwhile."""
     parts.plane.start()
     parts.lag.start()
-    joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, admin_key=parts.admin_key)
+    joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, gate=parts.gate)
     installed = join_installed(
         integrations, app, parts.manager, database=parts.database, background=parts.background
     )

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from controller.cli import COMMANDS, load_command
 from controller.settings import CONFIG_VARIABLE, Connection, Settings
+from integrations.grants import SCOPES, Role, Scope
 from xcore import manifest
 from xcore.fields import SHAPES
 from xcore.plugin_class import PluginClass
@@ -169,7 +170,7 @@ def _notes(place: str) -> str:
     name = place.removeprefix("spec.").replace("[]", "")
     snake = re.sub(r"([A-Z])", r"_\1", name).lower()
     # What the documents say, the manifest's own lists decide.
-    later = (*manifest._ONLY_DEFAULT, "actions.scopes")  # noqa: SLF001
+    later = manifest._ONLY_DEFAULT  # noqa: SLF001
     in_clusters = ["*Only in a cluster.*"] * (snake in manifest._CLUSTER_ONLY)  # noqa: SLF001
     of_images = ["*Only for an image.*"] * (snake in manifest._RUNNER_SERVED)  # noqa: SLF001
     rolls = place.startswith("spec.") and snake in {*manifest._ROLLING, "version"}  # noqa: SLF001
@@ -183,7 +184,16 @@ def _notes(place: str) -> str:
     )
 
 
+def roles_table() -> str:
+    lines = [f"| Scope | {' | '.join(f'`{role}`' for role in Role)} |", "|---|" + "---|" * len(Role)]
+    for scope in Scope:
+        marks = " | ".join("yes" if scope in SCOPES[role] else "" for role in Role)
+        lines.append(f"| `{scope}` | {marks} |")
+    return "\n".join(lines)
+
+
 GENERATED = {
+    "roles": ("docs/keys.md", roles_table),
     "settings": ("docs/settings.md", settings_table),
     "commands": ("docs/cli.md", commands_text),
     "manifest": ("docs/manifest.md", manifest_text),

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
-from integrations.admin.access import require_key
+from integrations.admin.access import demands
 from integrations.background import LAST_SECONDS, Background
 from integrations.database.database import Database
+from integrations.grants import Scope
 from integrations.host import Host, Integration
 from xcore.errors import XcoreError
 from xcore.manager import Manager
@@ -74,7 +75,7 @@ async def joined(
             router = APIRouter(
                 prefix=f"/api/v1/integrations/{each.name}",
                 tags=[each.name],
-                dependencies=[Depends(require_key)],
+                dependencies=[demands(Scope.INTEGRATIONS_USE)],
             )
             host = Host(each.name, each.settings, manager, router, database, manager.bus, background)
             await stack.enter_async_context(_running(each, host))

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 
 from integrations.admin import events, orders, plugins, schemas
 from integrations.admin.upload import Uploads
+from integrations.gate import Gate
 from integrations.journal import Journal
-from integrations.keys import AdminKey
 from integrations.once import Once
 from xcore.intake import Intake
 from xcore.manager import Manager
@@ -19,14 +19,14 @@ from xcore.manager import Manager
 
 @contextlib.asynccontextmanager
 async def integrate(
-    manager: Manager, app: FastAPI, *, intake: Intake, once: Once, admin_key: AdminKey | None
+    manager: Manager, app: FastAPI, *, intake: Intake, once: Once, gate: Gate | None
 ) -> AsyncIterator[None]:
     """Give the application its admin routes and listeners for the time of the `async with` block.
 
-    `admin_key` None means authentication is off. Start the manager inside: its first events are heard, too.
+    `gate` None means authentication is off. Start the manager inside: its first events are heard, too.
     """
     journal = Journal(manager.bus)
-    app.state.manager, app.state.journal, app.state.admin_key = manager, journal, admin_key
+    app.state.manager, app.state.journal, app.state.gate = manager, journal, gate
     app.state.intake, app.state.once, app.state.uploads = intake, once, Uploads(intake.staging)
     app.include_router(plugins.router)
     app.include_router(orders.router)

@@ -1,39 +1,34 @@
-"""The administrator's key: 256 bits, shown once, kept as a SHA-256 hash. A random key needs no slow hash."""
+"""Keys as texts: 256 bits, shown once, kept as a SHA-256 hash (a random key needs no slow one); the administrator's first."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import secrets
 import stat
 from pathlib import Path
 
+from integrations.grants import Grant, Role
 from xcore.errors import StorageFull, XcoreError
 from xcore.store import write_private
 
 FILE = "admin-key.sha256"
 PREFIX = "xck_"
+ADMIN = "admin"  # the id of the first key
 
 
-class Unauthenticated(XcoreError):
-    reason = "Unauthenticated"
-    component = "client"
+def made() -> str:
+    """Make a key."""
+    return PREFIX + secrets.token_urlsafe(32)
 
 
-class AdminKey:
-    """Knows the hash of the one key there is."""
-
-    def __init__(self, digest: str) -> None:
-        self._digest = bytes.fromhex(digest)
-
-    def accepts(self, key: bytes) -> bool:
-        """Compare in constant time."""
-        return hmac.compare_digest(hashlib.sha256(key).digest(), self._digest)
+def digest(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
 
 
-def open_admin_key(state_dir: Path, given: str | None) -> tuple[AdminKey, str | None]:
-    """Give the key, and its text when it was made just now (to be shown once).
+def open_admin_key(state_dir: Path, given: str | None) -> tuple[Grant, str | None]:
+    """Give what the administrator's key allows, and its text when it was made just now (to be shown once).
 
     A given one (from the settings) is used and not stored. Raises StorageFull.
     """
@@ -42,17 +37,17 @@ def open_admin_key(state_dir: Path, given: str | None) -> tuple[AdminKey, str | 
             raise XcoreError(
                 "the admin key must be printable ASCII without spaces; set XCORE_ADMIN_KEY to another"
             )
-        return AdminKey(_hash(given)), None
+        return _grant(digest(given)), None
     path = state_dir / FILE
     try:
         if path.exists():
             _demand_ours(path)
-            return AdminKey(path.read_text("ascii").strip()), None
-        made = PREFIX + secrets.token_urlsafe(32)
-        write_private(path, f"{_hash(made)}\n".encode())
+            return _grant(bytes.fromhex(path.read_text("ascii"))), None
+        key = made()
+        write_private(path, f"{digest(key).hex()}\n".encode())
     except (OSError, ValueError) as error:
         raise StorageFull(f"the admin key's file {FILE} cannot be used: {error}") from error
-    return AdminKey(_hash(made)), made
+    return _grant(digest(key)), key
 
 
 def _demand_ours(path: Path) -> None:
@@ -62,5 +57,5 @@ def _demand_ours(path: Path) -> None:
         raise StorageFull(f"{path.name} in the state directory must be a file of this user alone (mode 0600)")
 
 
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def _grant(kept: bytes) -> Grant:
+    return Grant(ADMIN, Role.ADMIN, kept)

@@ -94,6 +94,12 @@ PLUGIN = (
         "!(self in ['PATH', 'HOME']) && !self.startsWith('LD_') && !self.startsWith('PLUGIN_')",
         "must not be PATH, HOME or begin with LD_ or PLUGIN_: those are the sandbox's own",
     ),
+    Rule(
+        "spec.actions[]",
+        "(has(self.access) && self.access == 'Scoped') == (has(self.scopes) && self.scopes.size() > 0)",
+        "must name at least one where access is Scoped, and be absent elsewhere",
+        ".scopes",
+    ),
     *_resources("spec.resources"),
     Rule(
         "spec.network.allow[]", "has(self.host) != has(self.cidr)", "must have exactly one of host and cidr"

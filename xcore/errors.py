@@ -12,6 +12,7 @@ problem and on the command line. What HTTP status a reason gets is not known her
     │   ├── NotSupported            understood, but this runtime or version cannot honour it
     │   └── ClassForbids            its PluginClass does
     ├── NotFound → PluginNotFound, RevisionNotFound
+    ├── Forbidden                   whoever asks may not
     ├── PreconditionFailed          it changed since it was read
     ├── Conflict
     │   └── RouteConflict           somebody else has the name
@@ -53,12 +54,14 @@ class Problem:
 class XcoreError(Exception):
     """The root: `detail` is a sentence for a person and never holds a stack, host path or secret.
 
-    `condition`: the one of a plugin's conditions that it makes false when the plugin is refused for it.
+    `condition`: the one of a plugin's conditions that it makes false when the plugin is refused for it. `retry_after`: seconds after
+    which it is worth asking again, where it is at all.
     """
 
     reason = "Internal"
     component = "controller"
     condition = "Accepted"
+    retry_after = 1
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -112,6 +115,11 @@ class PluginNotFound(NotFound):
 
 class RevisionNotFound(NotFound):
     reason = "RevisionNotFound"
+
+
+class Forbidden(XcoreError):
+    reason = "Forbidden"
+    component = "client"
 
 
 class PreconditionFailed(XcoreError):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from xcore.clock import Clock, SystemClock, rfc3339
 from xcore.errors import (
     Conflict,
+    Forbidden,
     InvalidManifest,
     PluginNotFound,
     PreconditionFailed,
@@ -38,13 +39,16 @@ _log = logging.getLogger("xcore.intake")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who orders, and on which terms. `match`: the versions it may be at ("*": any); `absent`: it must not be there."""
+    """Who orders, and on which terms. `match`: the versions it may be at ("*": any); `absent`: it must not be there; `only`: the
+    names that a new plugin of theirs may have, None for any.
+    """
 
     by: str
     note: str = ""
     mark: str = ""
     match: frozenset[str] | None = None
     absent: bool = False
+    only: AbstractSet[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,12 @@ class Intake:
     # -- orders -------------------------------------------------------------------------------------------------
 
     async def create(self, parcel: Parcel, terms: Terms) -> Outcome:
-        """Make a plugin whose name is new; raises Conflict when it is not."""
+        """Make a plugin whose name is new; raises Conflict when it is not, Forbidden where `only` forbids it."""
         await self._awake()
         made = await self._opened(parcel)
         name = made.manifest.metadata.name
+        if terms.only is not None and name not in terms.only:
+            raise Forbidden(f"this key is not for {name}")
 
         async def order() -> Outcome:
             known = await self._known(name)

@@ -21,7 +21,7 @@ from xcore.complaints import complaints
 from xcore.errors import InvalidManifest, Problem
 from xcore.fields import LABEL_KEY, LABEL_VALUE, TEXT, Label, Model, wrong
 from xcore.schema import schema_of
-from xcore.spec import Access, ActionSpec, Spec
+from xcore.spec import ActionSpec, Spec
 from xcore.yamlsafe import Lines
 
 API_VERSION = "xcore.dev/v1alpha1"
@@ -159,18 +159,9 @@ def _probe_paths(spec: Spec) -> Iterator[Problem]:
     return _beyond_default(spec, () if spec.source.image else _RUNNER_SERVED)
 
 
-def _scoped_actions(spec: Spec) -> Iterator[Problem]:
-    for index, action in enumerate(spec.actions):
-        if action.access is Access.SCOPED:
-            yield Problem(f"spec.actions[{index}].access", "must be Public or Key in this version")
-        if action.scopes:
-            yield Problem(f"spec.actions[{index}].scopes", "must be left at its default in this version")
-
-
 _CHECKS: tuple[Callable[[Spec], Iterator[Problem]], ...] = (
     _unsupported_fields,
     _probe_paths,
-    _scoped_actions,
 )
 
 

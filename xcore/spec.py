@@ -79,6 +79,14 @@ class ActionSpec(Model):
     timeouts: Timeouts = Field(Timeouts(), description="How long a request may take.")
     max_body_bytes: Whole = Field(10 * 2**20, ge=0, le=2**30, description="Largest request body, in bytes.")
 
+    @model_validator(mode="after")
+    def _scoped(self) -> Self:
+        if self.access is Access.SCOPED and not self.scopes:
+            raise wrong("must name at least one where access is Scoped", ("scopes",))
+        if self.access is not Access.SCOPED and self.scopes:
+            raise wrong("must be absent unless access is Scoped", ("scopes",))
+        return self
+
 
 class Queue(Model):
     max_length: Whole = Field(

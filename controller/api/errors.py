@@ -39,7 +39,7 @@ async def _with_our_headers(request: Request, call_next):  # type: ignore[no-unt
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, XcoreError)
     status, body = problem_of(error, request_id=request.state.request_id)
-    return _problem(status, body, error.reason)
+    return _problem(status, body, error.reason, retry_after=error.retry_after)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -65,13 +65,13 @@ def _reason(request: Request, reason: str, detail: str, problems: list[Problem] 
     return _problem(status, body, reason)
 
 
-def _problem(status: int, body: bytes, reason: str) -> Response:
+def _problem(status: int, body: bytes, reason: str, *, retry_after: int = 1) -> Response:
     headers = {
         "xcore-reason": reason,
         **_NO_SNIFF,
     }  # here, too: the last resort is asked outside of the middleware
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    if status == 503:
-        headers["retry-after"] = "1"
+    if status in {429, 503}:
+        headers["retry-after"] = str(retry_after)
     return Response(body, status, headers, media_type="application/problem+json")

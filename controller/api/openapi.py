@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from controller.api.parts import Part, part_of
-from integrations.admin.access import require_key
+from integrations.admin.access import enter
+from integrations.grants import Grant
 from xcore import jsonsafe
 from xcore.errors import InvalidManifest, UpstreamError
 from xcore.routes import Route, RouteTable
@@ -24,8 +24,8 @@ from xcore.spec import Access
 MAX_DOCUMENT = 2**20
 MAX_DEPTH = 64
 SECONDS = 5.0
+_SHARED = "#/components/"
 _KEY = "HTTPBearer"  # the name FastAPI gives to the control plane's
-_bearer = HTTPBearer(auto_error=False)
 _log = logging.getLogger("xcore.controller")
 
 router = APIRouter(include_in_schema=False)
@@ -86,18 +86,55 @@ def _part(plugin: str, body: bytes) -> Part | None:
     return part
 
 
-def merged(base: Mapping[str, Any], plugins: list[tuple[Route, Part]]) -> dict[str, Any]:
-    """One document of the control plane's and the plugins' parts."""
+def merged(base: Mapping[str, Any], plugins: list[tuple[Route, Part]], grant: Grant) -> dict[str, Any]:
+    """One document of the control plane's parts, and the plugins' for those actions that may be called."""
     paths: dict[str, Any] = dict(base.get("paths", {}))
     components = {kind: dict(parts) for kind, parts in base.get("components", {}).items()}
+    whole = True
     for route, part in plugins:
         for path, operations in part.paths.items():
-            public = route.manifest.action(path.split("/")[3]).access is Access.PUBLIC
+            action = route.manifest.action(path.split("/")[3])
+            public = action.access is Access.PUBLIC
+            allowed = grant.why_not(route.plugin, action.name, frozenset(action.scopes)) is None
+            if not allowed and not (public and grant.reaches(route.plugin)):
+                whole = False
+                continue
             security: dict[str, Any] = {"security": [] if public else [{_KEY: []}]}
             paths[path] = {method: {**operation, **security} for method, operation in operations.items()}
         for kind, parts in part.components.items():
             components.setdefault(kind, {}).update(parts)
-    return {**base, "paths": paths, "components": components}
+    document = {**base, "paths": paths, "components": components}
+    return document if whole else _pruned(document, base.get("components", {}))
+
+
+def _pruned(document: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without components that nothing refers to, beside those of `kept`: they tell of other actions."""
+    components, wanted = document["components"], set()
+    waiting: list[Any] = [document["paths"], kept]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            for name in (*node.get("mapping", {}).values(), node.get("$ref")):
+                if isinstance(name, str) and name not in wanted:
+                    wanted.add(name)
+                    waiting.append(_at(components, name))
+    found = {
+        kind: {
+            name: part
+            for name, part in parts.items()
+            if name in kept.get(kind, ()) or f"{_SHARED}{kind}/{name}" in wanted
+        }
+        for kind, parts in components.items()
+    }
+    return {**document, "components": {kind: parts for kind, parts in found.items() if parts}}
+
+
+def _at(components: Mapping[str, Any], reference: str) -> Any:
+    kind, _, name = reference.removeprefix(_SHARED).partition("/")
+    return components.get(kind, {}).get(name)
 
 
 def install(app: FastAPI, routes: RouteTable) -> None:
@@ -107,15 +144,12 @@ def install(app: FastAPI, routes: RouteTable) -> None:
 
 
 @router.get("/openapi.json")
-async def openapi(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> JSONResponse:
-    """The control plane's document; with a valid key the plugins are in it, with a wrong one 401."""
+async def openapi(request: Request) -> JSONResponse:
+    """The control plane's document; with a valid key what it may call is in it, with a wrong one 401."""
     state = request.app.state
     document = request.app.openapi()
-    if state.admin_key is None or credentials is not None:
-        require_key(request, credentials)
-        document = merged(document, await state.documents.all())
+    if state.gate is None or "authorization" in request.headers:
+        document = merged(document, await state.documents.all(), enter(request))
     return JSONResponse(document, headers={"cache-control": "no-store", "vary": "authorization"})
 
 

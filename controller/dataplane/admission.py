@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
+from integrations.gate import Gate, refusal
+from integrations.grants import Grant
 from xcore.routes import Route
 
 IN_DOUBT = "stopped while it had this request; it may or may not have been carried out"
+_NO_SCOPES: frozenset[str] = frozenset()
 
 
-def admit(request: Request, way: Way, authorized: Callable[[bytes], bool] | None) -> Policy:
-    """Give what holds for the action; raises Refusal. Without a key nobody learns which plugins there are."""
+def admit(request: Request, way: Way, gate: Gate | None, address: str) -> Policy:
+    """Give what holds for the action; raises Refusal. Nobody learns which plugins there are beyond those a key is for."""
     policy = way.policy(request.action) if way.route is not None else None
-    if authorized is not None and (policy is None or not policy.public):
-        key = request.key
-        if key is None or not authorized(key):
-            raise Refusal("Unauthenticated", "a valid key is needed: Authorization: Bearer <key>")
+    if gate is not None and (policy is None or not policy.public):
+        grant = request.grant = _entered(request, gate, address)
+        why = grant.why_not(
+            request.plugin, request.action, policy.scopes if policy is not None else _NO_SCOPES
+        )
+        if why is not None:
+            raise Refusal("Forbidden", why)
     if policy is None:
         raise Refusal("PluginNotFound", f"there is no plugin {request.plugin!r}")
     if policy.methods and request.method not in policy.methods:
@@ -26,6 +30,15 @@ def admit(request: Request, way: Way, authorized: Callable[[bytes], bool] | None
     if request.length is not None and request.length > policy.max_body:
         raise too_large(policy)
     return policy
+
+
+def _entered(request: Request, gate: Gate, address: str) -> Grant:
+    grant = gate.known(request.key) if request.key is not None else None
+    if grant is None:
+        error = refusal(gate, address, shown=request.key is not None)
+        limited = error.reason == "RateLimited"
+        raise Refusal(error.reason, error.detail, retry_after=error.retry_after if limited else None)
+    return grant
 
 
 def too_large(policy: Policy) -> Refusal:

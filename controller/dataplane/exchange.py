@@ -71,7 +71,7 @@ class Exchange:
         request, plane = self.request, self._plane
         way = self._way = plane.ways.get(request.plugin, plane.nowhere)
         try:
-            self._policy = admit(request, way, plane.authorized)
+            self._policy = admit(request, way, plane.gate, self._client.address)
         except Refusal as refusal:
             self._refuse(refusal)
             return

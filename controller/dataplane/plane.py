@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from controller.dataplane.limits import Bulkhead
 from controller.dataplane.upstream import IDLE_SECONDS, IMAGE_IDLE_SECONDS, Pool, dialler
 from controller.dataplane.way import BUCKETS, Counters, Way
+from integrations.gate import Gate
 from xcore.routes import RouteTable, Target
 
 if TYPE_CHECKING:
@@ -22,22 +23,20 @@ TICK = 0.1
 
 
 class DataPlane:
-    """One per controller. `authorized(key)` tells whether a bearer key is good, fast and in constant time.
-
-    None switches authentication off. `clock` gives seconds that only grow. `origins`: beside our own, those whose
+    """One per controller. `gate` knows the keys that are good, None switches authentication off. `clock` gives seconds that only grow. `origins`: beside our own, those whose
     pages may open WebSockets; in lower case.
     """
 
     def __init__(
         self,
         routes: RouteTable,
-        authorized: Callable[[bytes], bool] | None,
+        gate: Gate | None,
         clock: Callable[[], float] = time.monotonic,
         *,
         origins: AbstractSet[bytes] = frozenset(),
     ) -> None:
         self.origins = origins
-        self.routes, self.authorized, self.clock = routes, authorized, clock
+        self.routes, self.gate, self.clock = routes, gate, clock
         self.active: set[Exchange] = set()
         self.ways: dict[str, Way] = {}
         # Of requests that belong to no plugin: their names are the client's, not ours to keep.
@@ -49,6 +48,8 @@ class DataPlane:
         for route in routes:
             self._route_changed(route.plugin)
         routes.listen(self._route_changed)
+        if gate is not None:
+            gate.listen(self._keys_ended)
 
     @property
     def counters(self) -> dict[str, Counters]:
@@ -77,6 +78,13 @@ class DataPlane:
 
     def new_request_id(self) -> bytes:
         return b"%016x" % next(self._ids)
+
+    def _keys_ended(self, ids: AbstractSet[str]) -> None:
+        """Cut what was let in by keys that are no longer good."""
+        for exchange in list(self.active):
+            grant = exchange.request.grant
+            if grant is not None and grant.id in ids:
+                exchange.fail("Unauthenticated", "the key was revoked, or has expired")
 
     # -- routes -------------------------------------------------------------------------------------------------
 

@@ -237,6 +237,11 @@ class DataPlaneProtocol(EndingProtocol):
         return self.flow.write_paused
 
     @property
+    def address(self) -> str:
+        """The client's, without its port."""
+        return self.client[0] if self.client else ""
+
+    @property
     def is_ahead(self) -> bool:
         """Whether the client has sent more than its request."""
         return self._ignoring

@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 
 from controller.dataplane import cookies, headers as rules
+from integrations.grants import Grant
 
 SHORT = 262  # a host name and a port
 BUFFER = 64 * 1024
@@ -35,7 +36,7 @@ class Refusal(Exception):
 class Request:
     """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin.
 
-    `handshake`: the fields of a head that asks for a WebSocket.
+    `handshake`: the fields of a head that asks for a WebSocket. `grant`: what its key allows, where one was asked for.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Request:
         "action",
         "chunked",
         "complete",
+        "grant",
         "handshake",
         "host",
         "http10",
@@ -77,6 +79,7 @@ class Request:
         if b"content-length" in special or b"transfer-encoding" in special:
             self._read_framing(special.get(b"content-length"), special.get(b"transfer-encoding"))
         self.request_id = rules.plain_request_id(special.get(b"x-request-id")) or b""
+        self.grant: Grant | None = None
         self.key = rules.bearer(special.get(b"authorization"))
         self.upgrade, self._expect = special.get(b"upgrade"), special.get(b"expect")
         self.plugin = self.action = ""

@@ -23,6 +23,7 @@ class Policy(NamedTuple):
     """One action's settings, as the hot path wants them; times in seconds."""
 
     public: bool
+    scopes: frozenset[str]
     methods: frozenset[bytes]
     first_byte: float
     idle: float
@@ -109,6 +110,7 @@ def _policy(item: ActionSpec, prefix: str) -> Policy:
     told = b"x-forwarded-prefix: %b\r\n" % prefix.encode("ascii") if prefix else b""
     return Policy(
         public=item.access is Access.PUBLIC,
+        scopes=frozenset(item.scopes),
         methods=frozenset(method.encode() for method in item.methods),
         first_byte=times.first_byte_seconds,
         idle=times.idle_seconds,

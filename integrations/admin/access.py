@@ -1,29 +1,68 @@
-"""Who may use the control plane: for now, whoever holds the administrator's key."""
+"""Who may use the control plane: every route demands a scope, and a key that is for some plugins reaches no others."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from integrations.background import Background
+from integrations.gate import Gate, refusal
+from integrations.grants import ANYBODY, Grant, Scope
 from integrations.journal import Journal
-from integrations.keys import AdminKey, Unauthenticated
+from xcore.errors import Forbidden
 from xcore.manager import Manager
 
-ADMIN, ANYBODY = "admin", "anybody"  # who asked: the one key's name, and with authentication off
-_bearer = HTTPBearer(auto_error=False, description="The administrator's key")
+_bearer = HTTPBearer(auto_error=False, description="A key")
+_SCHEME = "bearer "
 
 
-def require_key(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
-    """Refuse whoever does not show the key; settings may switch authentication off on loopback."""
-    key: AdminKey | None = request.app.state.admin_key
-    if key is not None and (credentials is None or not key.accepts(credentials.credentials.encode())):
-        raise Unauthenticated("a valid key is needed: Authorization: Bearer <key>")
-    request.state.caller = ADMIN if key is not None else ANYBODY
+def enter(request: Request) -> Grant:
+    """Who asks, kept with the request; raises Unauthenticated, RateLimited. With authentication off it is anybody."""
+    gate: Gate | None = request.app.state.gate
+    grant: Grant | None = ANYBODY
+    if gate is not None:
+        shown = request.headers.getlist("authorization")
+        key = shown[0][len(_SCHEME) :].strip() if len(shown) == 1 and _is_bearer(shown[0]) else ""
+        grant = gate.known(key.encode("latin-1")) if key else None
+        if grant is None:
+            address = request.client.host if request.client else ""
+            raise refusal(gate, address, shown=bool(shown))
+    assert grant is not None
+    request.state.grant, request.state.caller = grant, grant.id
+    return grant
+
+
+def _is_bearer(shown: str) -> bool:
+    return shown[: len(_SCHEME)].lower() == _SCHEME
+
+
+class Demand:
+    """A dependency: the route wants this scope. `{name}` in a path is a plugin's name, and the key has to be for that one."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> None:
+        grant = enter(request)
+        if not grant.holds(self.scope):
+            raise Forbidden(f"this takes {self.scope}, which a key with the role {grant.role} does not have")
+        plugin = request.path_params.get("name")
+        if plugin is not None and not grant.reaches(plugin):
+            raise Forbidden(f"this key is not for {plugin}")
+
+
+def demands(scope: Scope) -> Any:
+    """What a route is declared with: `dependencies=[demands(Scope.KEYS_READ)]`."""
+    return Depends(Demand(scope))
+
+
+def _grant(request: Request) -> Grant:
+    grant: Grant = request.state.grant
+    return grant
 
 
 def _manager(request: Request) -> Manager:
@@ -41,5 +80,6 @@ def background_of(request: Request) -> Background:
     return background
 
 
+GrantOf = Annotated[Grant, Depends(_grant)]
 ManagerOf = Annotated[Manager, Depends(_manager)]
 JournalOf = Annotated[Journal, Depends(_journal)]

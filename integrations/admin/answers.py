@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.upload import MalformedRequest, Uploads
+from integrations.grants import Grant
 from integrations.once import Done, Once, claim
 from xcore.errors import XcoreError
 from xcore.intake import Intake, Terms
@@ -61,7 +62,8 @@ def _terms(
                 'If-Match must be *, or entity tags in double quotes, such as "1a2b3c4d-2"'
             )
         match = frozenset(tag.strip('"') for tag in tags if not tag.startswith("W/"))
-    return Terms(by=request.state.caller, note=note, match=match, absent=absent is not None)
+    grant: Grant = request.state.grant
+    return Terms(by=grant.id, note=note, match=match, absent=absent is not None, only=grant.plugins)
 
 
 TermsOf = Annotated[Terms, Depends(_terms)]

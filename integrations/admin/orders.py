@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from integrations.admin.access import require_key
+from integrations.admin.access import demands
 from integrations.admin.answers import DeskOf, PatienceOf, TermsOf, WaitTimeout
 from integrations.admin.schemas import MAX_REVISION, PATCH, PLUGIN, ROLLBACK, SENT
 from integrations.admin.upload import UnsupportedMediaType, is_json, text
+from integrations.grants import Scope
 from integrations.once import Done, claim
 from xcore import jsonsafe
 from xcore.errors import Invalid, InvalidManifest, Problem
@@ -19,14 +20,15 @@ from xcore.intake import Outcome
 from xcore.ledger import Kept
 from xcore.parcel import read_data
 
-router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Depends(require_key)])
+router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"])
+READS, WRITES = [demands(Scope.PLUGINS_READ)], [demands(Scope.PLUGINS_WRITE)]
 
 
 class InvalidRollback(Invalid):
     reason = "InvalidArguments"
 
 
-@router.post("", status_code=201, responses={201: PLUGIN}, openapi_extra=SENT)
+@router.post("", dependencies=WRITES, status_code=201, responses={201: PLUGIN}, openapi_extra=SENT)
 async def create_plugin(desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Make a plugin: a manifest that names an image, or with an archive of its code."""
     async with desk.uploads.received(desk.request) as upload:
@@ -40,7 +42,7 @@ async def create_plugin(desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> R
         return await desk.once.perform(claimed, order, lambda done: desk.answer(done, patience))
 
 
-@router.put("/{name}", responses={200: PLUGIN, 201: PLUGIN}, openapi_extra=SENT)
+@router.put("/{name}", dependencies=WRITES, responses={200: PLUGIN, 201: PLUGIN}, openapi_extra=SENT)
 async def put_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Make it so: 201 where the plugin is new, else 200. The same again changes nothing."""
     async with desk.uploads.received(desk.request) as upload:
@@ -48,7 +50,7 @@ async def put_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: Patience
     return await desk.answer(_done(outcome), patience)
 
 
-@router.patch("/{name}", responses={200: PLUGIN}, openapi_extra=PATCH)
+@router.patch("/{name}", dependencies=WRITES, responses={200: PLUGIN}, openapi_extra=PATCH)
 async def patch_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Change some fields by a JSON merge patch (RFC 7396); the result is judged as a whole."""
     if not is_json(desk.request):
@@ -58,7 +60,7 @@ async def patch_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: Patien
     return await desk.answer(_done(outcome), patience)
 
 
-@router.delete("/{name}", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+@router.delete("/{name}", dependencies=WRITES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
 async def delete_plugin(
     name: str,
     desk: DeskOf,
@@ -76,7 +78,7 @@ async def delete_plugin(
     return JSONResponse(last)
 
 
-@router.get("/{name}/revisions")
+@router.get("/{name}/revisions", dependencies=READS)
 async def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
     """List the kept revisions, the newest first: who sent each, when and how."""
     kept = await desk.intake.revisions(name)
@@ -84,7 +86,11 @@ async def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
 
 
 @router.post(
-    "/{name}/rollback", status_code=202, responses={200: PLUGIN, 202: PLUGIN}, openapi_extra=ROLLBACK
+    "/{name}/rollback",
+    dependencies=WRITES,
+    status_code=202,
+    responses={200: PLUGIN, 202: PLUGIN},
+    openapi_extra=ROLLBACK,
 )
 async def rollback(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Want again what a kept revision says; that becomes a new revision."""

@@ -6,47 +6,50 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from integrations.admin.access import ManagerOf, background_of, require_key
+from integrations.admin.access import GrantOf, ManagerOf, background_of, demands
 from integrations.admin.answers import DeskOf, Patience, PatienceOf
 from integrations.admin.schemas import PLUGIN
+from integrations.grants import Scope
 from xcore.manager import Manager
 
-router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], dependencies=[Depends(require_key)])
+router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"])
+READS, OPERATES = [demands(Scope.PLUGINS_READ)], [demands(Scope.PLUGINS_OPERATE)]
 
 MAX_PAGE = 500
 MAX_LINES = 10_000
 
 
-@router.get("")
+@router.get("", dependencies=READS)
 def list_plugins(
     desk: DeskOf,
+    grant: GrantOf,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     after: Annotated[str, Query(alias="continue", max_length=253)] = "",
 ) -> dict[str, Any]:
-    """List plugins by name; `metadata.continue` of one page is the `continue` of the next."""
-    names = [name for name in desk.manager.names() if name > after]
+    """List the plugins that the key is for by name; `metadata.continue` of one page is the `continue` of the next."""
+    names = [name for name in desk.manager.names() if name > after and grant.reaches(name)]
     page = names[:limit]
     more = page[-1] if len(names) > limit else ""
     return {"items": [desk.resource(name) for name in page], "metadata": {"continue": more}}
 
 
-@router.get("/{name}", responses={200: PLUGIN})
+@router.get("/{name}", dependencies=READS, responses={200: PLUGIN})
 def get_plugin(name: str, desk: DeskOf) -> Response:
     """Give one Plugin resource; its `ETag` is the version that `If-Match` compares."""
     return desk.response(name)
 
 
-@router.get("/{name}/status")
+@router.get("/{name}/status", dependencies=READS)
 def get_status(name: str, manager: ManagerOf) -> dict[str, Any]:
     """Give the status alone."""
     status: dict[str, Any] = manager.get(name)["status"]
     return status
 
 
-@router.get("/{name}/logs", response_class=StreamingResponse)
+@router.get("/{name}/logs", dependencies=[demands(Scope.LOGS_READ)], response_class=StreamingResponse)
 async def get_logs(
     name: str,
     request: Request,
@@ -72,7 +75,7 @@ async def _lines(
             yield f"{line.time} {line.text}\n"
 
 
-@router.post("/{name}/restart", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+@router.post("/{name}/restart", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
 async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Replace the running instance by a new one, without a gap."""
 
@@ -82,13 +85,13 @@ async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     return await desk.command(name, order, patience)
 
 
-@router.post("/{name}/suspend", status_code=202, responses={202: PLUGIN})
+@router.post("/{name}/suspend", dependencies=OPERATES, status_code=202, responses={202: PLUGIN})
 async def suspend(name: str, desk: DeskOf) -> Response:
     """Stop it and keep it stopped, also over restarts of the controller."""
     return await desk.command(name, lambda: desk.intake.suspend(name, desk.terms), Patience(None))
 
 
-@router.post("/{name}/resume", status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+@router.post("/{name}/resume", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
 async def resume(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
     """Run it again, with a full restart budget."""
     return await desk.command(name, lambda: desk.intake.resume(name, desk.terms), patience)

@@ -21,6 +21,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from integrations.gate import RateLimited
 from xcore.errors import StorageFull, XcoreError
 from xcore.parcel import Parcel
 from xcore.yamlsafe import MAX_BYTES as MAX_MANIFEST
@@ -47,11 +48,6 @@ class BodyTooLarge(XcoreError):
 
 class UnsupportedMediaType(XcoreError):
     reason = "UnsupportedMediaType"
-    component = "client"
-
-
-class RateLimited(XcoreError):
-    reason = "RateLimited"
     component = "client"
 
 

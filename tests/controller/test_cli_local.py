@@ -47,10 +47,10 @@ def test_check_tells_what_is_not_honoured_yet(tmp_path):
     """What this version does not honour is a problem on the line that asks for it."""
     (write_plugin(tmp_path / "p") / "plugin.yaml").unlink()
     path = manifest_of(
-        tmp_path / "p", "  entrypoint: main:Hello\n  actions:\n  - name: a\n    access: Scoped\n"
+        tmp_path / "p", "  entrypoint: main:Hello\n  traffic:\n    retry:\n      maxAttempts: 2\n"
     )
     found = json.loads(xcore("check", tmp_path / "p", "-o", "json").stdout)["problems"]
-    assert [(p["file"], p["line"], p["field"]) for p in found] == [(str(path), 8, "spec.actions[0].access")]
+    assert [(p["file"], p["line"], p["field"]) for p in found] == [(str(path), 7, "spec.traffic.retry")]
 
 
 def test_check_refuses_a_bundle_in_a_folder_as_the_controller_does(tmp_path):

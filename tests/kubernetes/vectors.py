@@ -104,6 +104,18 @@ PLUGIN = (
         named("PATH", "HOME", "LD_PRELOAD", "PLUGIN_SPEC"),
     ),
     Vector(
+        "spec.actions[].scopes",
+        "where access is Scoped",
+        (
+            code(actions=[{"name": "a"}]),
+            code(actions=[{"name": "a", "access": "Scoped", "scopes": ["orders:write"]}]),
+        ),
+        (
+            code(actions=[{"name": "a", "access": "Scoped"}]),
+            code(actions=[{"name": "a", "scopes": ["orders:write"]}]),
+        ),
+    ),
+    Vector(
         "spec.network.allow[]",
         "exactly one",
         (allow(host="example.com"), allow(cidr="203.0.113.0/24")),

@@ -136,8 +136,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
             {"probes": {"startup": {"path": "/x"}, "liveness": {"path": "/y"}}},
             ["probes.startup.path", "probes.liveness.path"],
         ),
-        ({"actions": [{"name": "a"}, {"name": "b", "access": "Scoped"}]}, ["actions[1].access"]),
-        ({"actions": [{"name": "a", "access": "Public", "scopes": ["x"]}]}, ["actions[0].scopes"]),
     ],
 )
 def test_what_this_version_does_not_honour_is_named_and_never_ignored(spec, fields):
@@ -241,7 +239,7 @@ ACTIONS = st.fixed_dictionaries(
     {"name": st.from_regex(fields.ACTION, fullmatch=True)},
     optional={
         "methods": st.lists(st.sampled_from(["GET", "POST", "DELETE"]), unique=True),
-        "access": st.sampled_from(["Public", "Key", "Scoped"]),
+        "access": st.sampled_from(["Public", "Key"]),
         "timeouts": st.fixed_dictionaries({}, optional={"idleSeconds": st.floats(0.1, 3600)}),
         "maxBodyBytes": st.integers(0, 2**30),
     },

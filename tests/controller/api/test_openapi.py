@@ -7,6 +7,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from controller.api.openapi import MAX_DOCUMENT, PluginDocuments, merged
 from controller.api.parts import part_of
+from integrations.grants import ANYBODY, Grant, Role
 from tests.support import document as manifest_document
 from xcore.endpoint import AsgiEndpoint
 from xcore.errors import UpstreamUnreachable
@@ -41,7 +42,7 @@ async def described(name):
 async def test_two_plugins_with_the_same_names_do_not_meet():
     """Paths, components and operation ids are below each plugin's own name; the whole is valid."""
     one, two = await described("one"), await described("two")
-    found = merged(BASE, [(route("one"), one), (route("two"), two)])
+    found = merged(BASE, [(route("one"), one), (route("two"), two)], ANYBODY)
     validate(found, cls=OpenAPIV31SpecValidator)
     assert set(found["paths"]) == {"/healthz", "/app/one/move", "/app/two/move"}
     operation = found["paths"]["/app/two/move"]["post"]
@@ -56,7 +57,9 @@ async def test_two_plugins_with_the_same_names_do_not_meet():
 async def test_a_public_action_needs_no_key():
     """Its manifest says so, whatever the plugin says."""
     found = merged(
-        BASE, [(route("one", actions=[{"name": "move", "access": "Public"}]), await described("one"))]
+        BASE,
+        [(route("one", actions=[{"name": "move", "access": "Public"}]), await described("one"))],
+        ANYBODY,
     )
     assert found["paths"]["/app/one/move"]["post"]["security"] == []
 
@@ -115,3 +118,17 @@ async def test_a_plugin_is_asked_once_an_instance():
 async def test_what_is_no_document_is_left_out(status, body):
     """None, not JSON, not an object, another version, too deep, too large, unreachable."""
     assert await PluginDocuments(Counting(status, body).routes).all() == []
+
+
+async def test_a_key_with_limits_sees_what_it_may_call():
+    """Not the other action, nor what only that one speaks of, nor the other plugin; a viewer's key shows what is public."""
+    spec = {"actions": [{"name": "look", "access": "Public"}]}
+    parts = [(route(name, **spec), await described(name)) for name in ("one", "two")]
+    limits = {"plugins": {"one"}, "actions": {"move"}}
+    found = merged(BASE, parts, Grant("k1", Role.CALLER, **limits))
+    assert set(found["paths"]) == {"/healthz", "/app/one/move"}
+    assert found["components"]["securitySchemes"] == BASE["components"]["securitySchemes"]
+    assert not [name for name in found["components"]["schemas"] if name.startswith("two.")]
+    none = merged(BASE, parts, Grant("k2", Role.CALLER, actions={"nothing"}))
+    assert (set(none["paths"]), set(none["components"])) == ({"/healthz"}, {"securitySchemes"})
+    validate(found, cls=OpenAPIV31SpecValidator)

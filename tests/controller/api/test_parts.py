@@ -8,6 +8,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from controller.api.openapi import merged
 from controller.api.parts import part_of
+from integrations.grants import ANYBODY
 from tests.controller.api.rich import RICH
 from tests.support import document as manifest_document
 from xcore.manifest import from_dict
@@ -23,7 +24,9 @@ BASE = {
 
 def whole(document):
     """The merged document, once it is seen to be valid and to be JSON."""
-    found = merged(BASE, [(Route("one", from_dict(manifest_document("one"))), part_of("one", document))])
+    found = merged(
+        BASE, [(Route("one", from_dict(manifest_document("one"))), part_of("one", document))], ANYBODY
+    )
     validate(found, cls=OpenAPIV31SpecValidator)
     json.dumps(found, allow_nan=False)
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import hashlib
 import socket
 import tempfile
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ import uvicorn
 
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
+from integrations.gate import Gate
+from integrations.grants import Grant, Role
 from tests.support import document, until
 from xcore.endpoint import AsgiEndpoint, UnixEndpoint
 from xcore.manifest import from_dict
 from xcore.routes import Route, RouteTable
 
 KEY = b"the-key"
+ADMIN = Grant("admin", Role.ADMIN, hashlib.sha256(KEY).digest())
 SECONDS = 10.0
 
 
@@ -200,7 +204,7 @@ class Front:
     def __init__(self, *, auth=False, app=None, keep_alive=5):
         self.suspected = []
         self.routes = RouteTable(self.suspected.append)
-        self.plane = DataPlane(self.routes, (lambda key: key == KEY) if auth else None)
+        self.plane = DataPlane(self.routes, Gate(ADMIN) if auth else None)
         self.targets = []
         self.asgi = []
         self._instances = 0

@@ -1,11 +1,13 @@
 """Who may call what, and how refusals look."""
 
 import asyncio
+import hashlib
 import json
 import socket
 
 import pytest
 
+from integrations.grants import Grant, Role
 from tests.controller.dataplane.support import Front, ok, request
 from tests.support import until
 
@@ -228,3 +230,87 @@ async def test_what_outlives_the_drain_is_told_so():
         front.plane.close()
         answer = await client.answer()
         assert (answer.status, answer["xcore-reason"], answer["retry-after"]) == (503, "Draining", "1")
+
+
+# -- keys with limits ----------------------------------------------------------------------------------------------
+
+LIMITED = "Authorization: Bearer limited-key"
+
+
+def limited(front, **limits):
+    """Let a caller's key in, with these limits."""
+    front.plane.gate.replace([Grant("k1", Role.CALLER, hashlib.sha256(b"limited-key").digest(), **limits)])
+
+
+async def test_a_key_for_some_plugins_and_actions_is_403_elsewhere(locked):
+    """The action, another, the description, its document, a plugin it is not for, one that is not there."""
+    upstream = await locked.upstream()
+    await locked.upstream(name="other")
+    limited(locked, plugins={"hello"}, actions={"greet"})
+    statuses = {}
+    for path in (
+        "hello/greet",
+        "hello/gr%65et",
+        "hello/add",
+        "hello",
+        "hello/openapi.json",
+        "other/greet",
+        "no/greet",
+    ):
+        answer = await locked.ask(request("GET", f"/app/{path}", LIMITED))
+        statuses[path] = (answer.status, "" if answer.status == 200 else problem(answer)["reason"])
+    assert statuses == {
+        "hello/greet": (200, ""),
+        "hello/gr%65et": (200, ""),
+        **dict.fromkeys(
+            ("hello/add", "hello", "hello/openapi.json", "other/greet", "no/greet"), (403, "Forbidden")
+        ),
+    }
+    assert len(upstream.journal) == 2
+
+
+async def test_a_scoped_action_wants_its_scopes(locked):
+    """A key that has them all is let in, the administrator's too; one that lacks one is told which."""
+    scoped = {"name": "greet", "access": "Scoped", "scopes": ["a:read", "a:write"]}
+    await locked.upstream(actions=[scoped])
+    limited(locked, scopes={"a:read"})
+    answer = await locked.ask(request("GET", "/app/hello/greet", LIMITED))
+    assert (answer.status, problem(answer)["detail"]) == (403, "this key lacks a:write")
+    limited(locked, scopes={"a:read", "a:write"})
+    assert (await locked.ask(request("GET", "/app/hello/greet", LIMITED))).status == 200
+    assert (await locked.ask(request("GET", "/app/hello/greet", KEY))).status == 200
+
+
+async def test_wrong_keys_are_limited_and_good_ones_are_not(locked):
+    """The eleventh wrong one is 429 with a time to wait; a good key from the same address is let in all the same."""
+    await locked.upstream()
+    client = await locked.client()
+    wrong = request("GET", "/app/hello/greet", "Authorization: Bearer wrong")
+    statuses = [(await client.ask(wrong)).status for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+    answer = await client.ask(wrong)
+    assert (problem(answer)["reason"], answer["retry-after"]) == ("RateLimited", "6")
+    assert (await client.ask(request("GET", "/app/hello/greet", KEY))).status == 200
+    assert (await client.ask(request("GET", "/app/hello/greet"))).status == 401
+
+
+async def test_what_a_revoked_key_has_under_way_is_cut(locked):
+    """A request that waits is told; what others have under way goes on."""
+    held = asyncio.Event()
+
+    async def slow(visit, upstream):
+        upstream.journal.append(await visit.request())
+        await held.wait()
+        visit.send(ok())
+
+    upstream = await locked.upstream(slow)
+    limited(locked)
+    theirs, ours = await locked.client(), await locked.client()
+    theirs.send(request("GET", "/app/hello/greet", LIMITED))
+    ours.send(request("GET", "/app/hello/greet", KEY))
+    await until(lambda: len(upstream.journal) == 2)
+    locked.plane.gate.replace([])
+    answer = await theirs.answer()
+    assert (answer.status, problem(answer)["reason"]) == (401, "Unauthenticated")
+    held.set()
+    assert (await ours.answer()).status == 200
