@@ -1,6 +1,6 @@
 """Serves one plugin inside its sandbox: `python -m sandbox_image.runner`.
 
-Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config), `PLUGIN_PATH` (the code,
+Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config, legacy), `PLUGIN_PATH` (the code,
 `/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), and `PLUGIN_SOCKET` (a
 unix socket to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
 Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
@@ -20,14 +20,15 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import msgspec
 import uvloop
 
 from sandbox_image import importpath, stdio
 from sandbox_image.server import Config, HttpProtocol, Server
-from xcore.plugin.asgi import Receive, Scope, Send, header
+from xcore.plugin.asgi import ASGIApp, Receive, Scope, Send, header
+from xcore.plugin.contract import Context
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
 EXIT_STARTUP_FAILED = 70
@@ -37,6 +38,7 @@ KEEP_ALIVE_SECONDS = 90
 DRAIN_SECONDS = 8
 CANCEL_SECONDS = 1
 _WEBSOCKET = "sandbox_image.websocket"
+_ADAPTER, _PACKAGE = "xcore.plugin.legacy.adapter", "xcore.plugin.legacy.package"
 _log = logging.getLogger("xcore.runner")
 
 
@@ -165,11 +167,26 @@ def _config(host: Host) -> Config:
 
 def _load() -> Host:
     spec = _spec()
-    importpath.extend(os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE"))
-    host = Host(resolve(spec.entrypoint, _import), make_context(spec, _secrets()))
+    context = make_context(spec, _secrets())
+    code, site = os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE")
+    if spec.legacy is None:
+        importpath.extend(code, site)
+        host = Host(resolve(spec.entrypoint, _import), context)
+    else:
+        host = Host(_old(spec, context, Path(code), site), context)
     if host.hosted.kind == "asgi":
         importlib.import_module(_WEBSOCKET)
     return host
+
+
+def _old(spec: Spec, context: Context, code: Path, site: str | None) -> ASGIApp:
+    """An old plugin imports what lies beside its entry point, and opens files as seen from its folder."""
+    adapter, package = importlib.import_module(_ADAPTER), importlib.import_module(_PACKAGE)
+    folder = code / package.place(spec.entrypoint).folder
+    importpath.extend(str(folder), site)
+    os.chdir(code)
+    name = f"legacy_{spec.name.replace('-', '_')}"
+    return cast("ASGIApp", adapter.adapt(spec, context, package.OldPackage(name, folder).load))
 
 
 def _spec() -> Spec:

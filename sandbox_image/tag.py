@@ -36,6 +36,7 @@ def packages() -> dict[str, str]:
 
 def sources() -> Iterator[str]:
     """Our Python files inside the image, as paths relative to `ROOT`, sorted."""
-    found = [ROOT / "xcore/__init__.py", *ROOT.glob("xcore/plugin/**/*.py"), *ROOT.glob("sandbox_image/*.py")]
+    packages = (*ROOT.glob("xcore/plugin/**/*.py"), *ROOT.glob("sandbox_image/*.py"))
+    found = [ROOT / "xcore/__init__.py", ROOT / "xcore/sdk.py", *packages]
     names = (path.relative_to(ROOT).as_posix() for path in found)
     return iter(sorted(name for name in names if name not in HOST_ONLY))

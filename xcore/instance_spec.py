@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from xcore import fields
-from xcore.fields import Label, Model, Subdomain, UniqueBy, Whole, exactly_one, wrong
+from xcore.fields import Label, Model, Seconds, Subdomain, UniqueBy, Whole, exactly_one, wrong
 from xcore.quantity import parse_bytes, parse_count, parse_cpu
 
 DEFAULT_PORT = 8080
@@ -135,4 +135,30 @@ class Storage(Model):
     size: fields.Size = Field(description="Size as a Kubernetes quantity, 1Mi to 1Ti.")
     retention: Retention = Field(
         Retention.RETAIN, description="What becomes of it when the plugin is deleted."
+    )
+
+
+class Envelope(StrEnum):
+    CURRENT = "Current"
+    V0 = "V0"
+
+
+class RateLimit(Model):
+    calls: Whole = Field(ge=1, le=1_000_000, description="Calls allowed in that time.")
+    period_seconds: Seconds = Field(60, ge=1, le=86_400, description="The time they are counted over.")
+
+
+class Legacy(Model):
+    """A plugin of the system before this one, run as it was written. `{}` where nothing is to be said."""
+
+    envelope: Envelope = Field(
+        Envelope.CURRENT,
+        description="How its actions answer: as actions do today, or V0, in the old envelope. "
+        "Whoever asks for application/vnd.xcore.v0+json gets the old one anyway.",
+    )
+    timeout_seconds: Annotated[Seconds, Field(ge=0.1, le=3600)] | None = Field(
+        None, description="Longest one of its actions may take; not bounded here when absent."
+    )
+    rate_limit: RateLimit | None = Field(
+        None, description="Calls of its actions that one instance takes; 429 beyond. No limit when absent."
     )

@@ -1,6 +1,6 @@
 """Plugin folders on disk: what each one declares, and a snapshot of its code when it changed.
 
-A folder counts when it holds `plugin.yaml`. Nothing is refused here for good: what is wrong with a folder travels
+A folder counts when it holds `plugin.yaml`, or when it is of another format that was handed in. Nothing is refused here for good: what is wrong with a folder travels
 in its `Declared`, so that it can be told in a status.
 """
 
@@ -12,6 +12,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from xcore.bundle import MANIFEST, Entry, Snapshots, revision, survey
 from xcore.errors import InvalidBundle, InvalidManifest, InvalidSpec, Problem, StorageFull, XcoreError
@@ -50,16 +51,34 @@ class Declared:
     since: str = ""
 
 
+class Format(Protocol):
+    """Folders that were written for another system. Files are read, nothing of a plugin is run.
+
+    `claims`: whether a folder is one of them; `text` is that of its `plugin.yaml`, None where it has none. Never raises.
+    `manifest`: what it wants, as a Plugin whose code is the whole folder. Raises InvalidSpec, InvalidBundle, OSError.
+    """
+
+    def claims(self, folder: Path, text: bytes | None) -> bool: ...
+    def manifest(self, folder: Path) -> Manifest: ...
+
+
 class Loader:
     """Reads all plugin folders. Call `scan` in a thread; it remembers what it saw, so an unchanged folder is cheap.
 
     `expected`: plugins came from the directory before this process. Else one that is not there yet is as good as empty.
     """
 
-    def __init__(self, directory: Path, snapshots: Snapshots, *, expected: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        snapshots: Snapshots,
+        *,
+        expected: bool = False,
+        older: Format | None = None,
+    ) -> None:
         self.directory, self.snapshots = directory, snapshots
-        self._expected, self._missed = expected, False
-        self._seen: dict[str, tuple[bytes, list[Entry], Declared]] = {}
+        self._expected, self._missed, self._older = expected, False, older
+        self._seen: dict[str, tuple[bytes | None, list[Entry], Declared]] = {}
 
     def scan(self) -> list[Declared]:
         """Give every folder that has a manifest, sorted by name; raises InvalidSpec when the directory cannot be read.
@@ -67,7 +86,7 @@ class Loader:
         One that is gone is no order to remove the plugins that were in it: who wants that makes it again, empty.
         """
         try:
-            found = sorted(f for f in self.directory.iterdir() if os.path.lexists(f / MANIFEST))
+            found = sorted(folder for folder in self.directory.iterdir() if self._counts(folder))
         except FileNotFoundError as error:
             if self._expected or self._seen:
                 raise InvalidSpec(
@@ -87,12 +106,26 @@ class Loader:
         self._seen = {f.name: self._seen[f.name] for f in found if f.name in self._seen}
         return [self._declared(folder) for folder in found]
 
+    def _counts(self, folder: Path) -> bool:
+        if os.path.lexists(folder / MANIFEST):
+            return True
+        return self._older is not None and self._older.claims(folder, None)
+
+    def _manifest(self, folder: Path, text: bytes | None) -> Manifest:
+        """Give the manifest; one of another format is told anew each time, for it depends on more than one file."""
+        before = self._seen.get(folder.name)
+        known = before[2].manifest if before and before[0] == text else None
+        if known is not None and known.spec.legacy is None:
+            return known
+        if self._older is not None and self._older.claims(folder, text):
+            return self._older.manifest(folder)
+        return _parse(text or b"")
+
     def _declared(self, folder: Path) -> Declared:
         try:
-            text = _read(folder / MANIFEST)
+            text = _read(folder / MANIFEST) if os.path.lexists(folder / MANIFEST) else None
             before = self._seen.get(folder.name)
-            known = before[2].manifest if before and before[0] == text else None
-            manifest = known or _parse(text)
+            manifest = self._manifest(folder, text)
             entries = survey(source) if (source := _source(folder, manifest)) else []
             if before is not None and before[:2] == (text, entries) and _is_kept(before[2]):
                 return before[2]

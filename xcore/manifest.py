@@ -30,7 +30,7 @@ KIND = "Plugin"
 # A change of any of these makes a new revision; everything else takes effect in place.
 _ROLLING = {
     *("source", "entrypoint", "env", "config", "secrets", "resources"),
-    *("runtime_class", "network", "storage", "dependencies", "isolation"),
+    *("runtime_class", "network", "storage", "dependencies", "isolation", "legacy"),
 }
 # The bound Kubernetes has; `kubectl apply` keeps a copy of the whole resource in an annotation.
 _MAX_ANNOTATIONS = 256 * 1024

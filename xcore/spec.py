@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from xcore import fields, times
 from xcore.fields import Action, Json, Label, Model, Seconds, Subdomain, UniqueBy, Whole, exactly_one, wrong
-from xcore.instance_spec import EnvVar, Isolation, Network, Resources, SecretRef, Source, Storage
+from xcore.instance_spec import EnvVar, Isolation, Legacy, Network, Resources, SecretRef, Source, Storage
 from xcore.times import Cron, Every, NoSuchTimes, Times
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -249,6 +249,9 @@ class Spec(Model):
     source: Source = Field(Source(folder="."), description="Where the code comes from.")
     entrypoint: Annotated[str, Field(pattern=fields.ENTRYPOINT, max_length=255)] | None = Field(
         None, description="module:Class of a Plugin class. Absent for an image."
+    )
+    legacy: Legacy | None = Field(
+        None, description="There for a plugin of the system before this one; absent for every other."
     )
     config: Json = Field({}, description="Handed to the plugin; at most 32 KiB as JSON.")
     dependencies: Annotated[

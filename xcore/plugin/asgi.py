@@ -141,5 +141,6 @@ _PROBLEMS = {
     "InvalidArguments": ("Invalid arguments", "client"),
     "ActionNotFound": ("Action not found", "client"),
     "MethodNotAllowed": ("Method not allowed", "client"),
+    "RateLimited": ("Too many requests", "client"),
     "ActionFailed": ("The plugin failed", "plugin"),
 }

@@ -28,6 +28,19 @@ from xcore.plugin.hosted import Actions, Hosted
 from xcore.plugin.threads import ActionThreads
 
 
+class RateLimit(msgspec.Struct, frozen=True, rename="camel"):
+    calls: int
+    period_seconds: float
+
+
+class Legacy(msgspec.Struct, frozen=True, rename="camel"):
+    """How a plugin of the old system answers (`xcore.plugin.legacy`)."""
+
+    envelope: str = "Current"
+    timeout_seconds: float | None = None
+    rate_limit: RateLimit | None = None
+
+
 class Spec(msgspec.Struct, frozen=True):
     """What a host is told of its plugin; JSON in `PLUGIN_SPEC`."""
 
@@ -35,6 +48,7 @@ class Spec(msgspec.Struct, frozen=True):
     entrypoint: str
     version: str = ""
     config: dict[str, Any] = {}
+    legacy: Legacy | None = None
 
 
 def resolve(

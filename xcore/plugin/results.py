@@ -17,7 +17,7 @@ from xcore.plugin.asgi import Answer, json_answer, render
 from xcore.plugin.contract import Response
 
 
-def _simpler(value: Any) -> Any:
+def simpler(value: Any) -> Any:
     """What msgspec does not write by itself: subclasses of scalars, and anything like a dict or a list."""
     if isinstance(value, str):
         return str.__str__(value)
@@ -32,7 +32,7 @@ def _simpler(value: Any) -> Any:
     raise TypeError(f"{type(value).__qualname__} is no JSON")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_simpler).encode
+_encode = msgspec.json.Encoder(enc_hook=simpler).encode
 RAW = (bytes, bytearray, memoryview)
 # JSON whatever their value, and checked by their very type. Not float: NaN is none.
 _PLAIN = frozenset((str, int, bool, type(None)))

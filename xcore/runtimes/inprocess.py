@@ -18,7 +18,11 @@ from xcore.clock import Clock, SystemClock
 from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
+from xcore.plugin.asgi import ASGIApp
+from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host, Spec, make_context, resolve
+from xcore.plugin.legacy.adapter import adapt
+from xcore.plugin.legacy.package import place
 from xcore.runtimes.guest import SPEAKER, Guest
 from xcore.runtimes.guesttasks import GuestTasks
 from xcore.runtimes.handed import ReadSecrets, no_secrets
@@ -28,6 +32,12 @@ from xcore.runtimes.told import plugin_spec
 from xcore.workload import Instance, LogLine, Workload
 
 CLOSING_GRACE = 5.0
+
+
+def _found(spec: Spec, context: Context, package: PrivatePackage) -> type[Plugin] | ASGIApp:
+    if spec.legacy is not None:
+        return adapt(spec, context, package.load)
+    return resolve(spec.entrypoint, package.load)
 
 
 class InProcessEngine:
@@ -82,11 +92,14 @@ class InProcessEngine:
         context = make_context(spec, self._read_secrets(workload.manifest.spec.secrets))
         module = workload.name.replace("-", "_")
         prefix = f"xcore_trusted_{module}_{workload.revision[:12]}_{next(self._numbers)}"
-        package = PrivatePackage(prefix, workload.code)
+        code = workload.code
+        if spec.legacy is not None:
+            code /= place(spec.entrypoint).folder
+        package = PrivatePackage(prefix, code, rooted=spec.legacy is not None)
         guest = Guest(
             workload,
             id=secrets.token_hex(6),
-            make=lambda: Host(resolve(spec.entrypoint, package.load), context),
+            make=lambda: Host(_found(spec, context, package), context),
             package=package,
             clock=self._clock,
             changed=self._hints.give,

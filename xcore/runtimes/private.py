@@ -25,10 +25,14 @@ OURS = "xcore"
 
 
 class PrivatePackage:
-    """Made: importable. Closed: as if it had never been, but for the objects that others still hold."""
+    """Made: importable. Closed: as if it had never been, but for the objects that others still hold.
 
-    def __init__(self, prefix: str, folder: Path) -> None:
-        self.prefix, self.folder = prefix, folder
+    `rooted`: the folder is a package itself, as plugins of the old system have it: its `__init__` runs first, and
+    `from . import x` works at its top.
+    """
+
+    def __init__(self, prefix: str, folder: Path, *, rooted: bool = False) -> None:
+        self.prefix, self.folder, self._rooted = prefix, folder, rooted
         self._builtins = {**vars(builtins), "__import__": self._import}
         spec = ModuleSpec(prefix, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
@@ -40,7 +44,17 @@ class PrivatePackage:
         """Import `name` as its own top-level module; raises whatever the code raises."""
         if self._find(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if self._rooted:
+            self._begin()
         return importlib.import_module(f"{self.prefix}.{name}")
+
+    def _begin(self) -> None:
+        """Run the folder's own `__init__`, once."""
+        package, init = sys.modules[self.prefix], self.folder / "__init__.py"
+        if init.is_file() and "__file__" not in vars(package):
+            package.__file__ = str(init)
+            usual = importlib.machinery.SourceFileLoader(self.prefix, str(init))
+            _Loader(usual, self._builtins).exec_module(package)
 
     def close(self) -> None:
         if self in sys.meta_path:
@@ -84,7 +98,7 @@ class PrivatePackage:
     def _keep_inside(self, importer: Mapping[str, object], level: int) -> None:
         """Refuse `from . import x` where a sandbox would: our own package is no parent a plugin may know."""
         package = str(importer.get("__package__") or "").split(".")
-        if len(package) - (level - 1) <= len(self.prefix.split(".")):
+        if len(package) - (level - 1) <= len(self.prefix.split(".")) - self._rooted:
             at_top = package == self.prefix.split(".")
             raise ImportError(
                 "attempted relative import with no known parent package"

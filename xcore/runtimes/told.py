@@ -1,6 +1,6 @@
 """What a plugin inside a sandbox is told by its environment, whatever the sandbox is made of. Pure.
 
-`PLUGIN_SPEC` (JSON: name, version, entrypoint, config) for the runner and for images alike; where the code, the secrets
+`PLUGIN_SPEC` (JSON: name, version, entrypoint, config, legacy) for the runner and for images alike; where the code, the secrets
 and the packed dependencies lie; where to listen. What a manifest may set otherwise is set first, what it may not last.
 """
 
@@ -31,12 +31,14 @@ def environment(workload: Workload, *, listen: dict[str, str]) -> dict[str, str]
 def plugin_spec(workload: Workload) -> str:
     """What the runner is told, as JSON; nothing in it may change without a new revision."""
     spec = workload.manifest.spec
-    told = {
+    told: dict[str, object] = {
         "name": workload.name,
         "version": spec.version,
         "entrypoint": spec.entrypoint,
         "config": spec.config,
     }
+    if spec.legacy is not None:
+        told["legacy"] = spec.legacy.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps(told, separators=(",", ":"))
 
 
