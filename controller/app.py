@@ -34,6 +34,7 @@ from integrations.gate import Gate
 from integrations.installed import Chosen, choose, joined as join_installed
 from integrations.integrate import integrate
 from integrations.keys import open_admin_key
+from integrations.legacy.folders import LegacyFolders
 from integrations.once import Once
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
@@ -98,7 +99,8 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
         # Last of what can fail: a key that was made is also shown.
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
         key, made = open_admin_key(settings.state_dir, admin_key)
-        parts = compose(settings, ground, database, Gate(key) if settings.auth == "key" else None)
+        gate = Gate(key) if settings.auth == "key" else None
+        parts = compose(settings, ground, database, gate, sandbox_all=sandbox_all)
         app = create_app(parts)
         server = Server(app, parts.plane, parts.background, told=parts.manager.stopping)
         banner = Banner(listener.getsockname()[:2], made, authenticated=settings.auth == "key")
@@ -126,7 +128,9 @@ async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Gro
     return machine_ground(settings, engine, vault)
 
 
-def compose(settings: Settings, ground: Ground, database: Database, gate: Gate | None) -> Parts:
+def compose(
+    settings: Settings, ground: Ground, database: Database, gate: Gate | None, *, sandbox_all: bool = False
+) -> Parts:
     """Put a controller together; nothing runs yet."""
     state = settings.state_dir
     store = FileStore(state / "store")
@@ -135,7 +139,10 @@ def compose(settings: Settings, ground: Ground, database: Database, gate: Gate |
     records = Records(store, snapshots=snapshots.directory, sites=sites.directory)
     # Every other door has a slash in the place of a folder.
     loader = Loader(
-        settings.plugins_dir, snapshots, expected=any("/" not in folder for folder in records.folders())
+        settings.plugins_dir,
+        snapshots,
+        expected=any("/" not in folder for folder in records.folders()),
+        older=LegacyFolders(frozenset(() if sandbox_all else settings.trusted)),
     )
     manager = Manager(
         ground.runtime,

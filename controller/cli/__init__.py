@@ -24,6 +24,7 @@ COMMANDS = {
     "dev": ("dev", "Serve a plugin folder while you work on it: reload on save, tracebacks here."),
     "test": ("test", "Run a plugin's own tests against it, served in a sandbox."),
     "check": ("check", "Check a plugin folder: its manifest, its files, and that it starts in a sandbox."),
+    "migrate": ("migrate", "Write today's manifest for a plugin of the old system; its code stays as it is."),
     "pack": ("pack", "Lock a plugin's dependencies and unpack them, ready to be mounted into a sandbox."),
     "schema": ("local", "Print the JSON Schema of the Plugin resource."),
     "apply": ("send", "Send a plugin, or what changed of it."),

@@ -12,8 +12,10 @@ import typer
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
 from controller.cli.local import Complaint, complaints, manifests_in
+from controller.cli.older import judge, old_folders, show
 from controller.cli.output import Brief
 from controller.cli.signatures import signature, warnings_of
+from integrations.legacy.draft import Said
 from xcore.bundle import MANIFEST
 from xcore.instance_spec import Isolation
 from xcore.manifest import Manifest, parse
@@ -27,7 +29,10 @@ WHERE = {"docker": "in a Docker container", "process": "in a child process"}
 
 @dataclass(slots=True)
 class Report:
-    """What is known of one manifest: what must be mended, how it came up, what is only odd."""
+    """What is known of one manifest: what must be mended, how it came up, what is only odd.
+
+    Of a folder of the old system: what becomes of its fields.
+    """
 
     manifest: str
     problems: list[Complaint]
@@ -36,6 +41,7 @@ class Report:
     actions: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     traceback: list[str] = field(default_factory=list)
+    old: list[Said] = field(default_factory=list)
 
 
 @app.command()
@@ -48,11 +54,9 @@ def check(
     form: Annotated[Brief, typer.Option("-o", "--output", help="How to print it.")] = "table",
 ) -> None:
     """Check a plugin folder: its manifest, its files, and that it starts in a sandbox."""
-    reports = [Report(str(manifest), list(complaints(manifest))) for manifest in manifests_in(path)]
-    for report in reports:
-        manifest = Path(report.manifest)
-        if not static and not report.problems and manifest.name == MANIFEST:
-            _try(report, manifest.parent, parse(manifest.read_bytes(), name=MANIFEST), runtime)
+    reports = list(_reports(path, None if static else runtime))
+    if not reports:
+        raise Stopped(Exit.NOT_FOUND, "NotFound", f"there is no {MANIFEST} in {path}")
     if form == "json":
         problems = [problem for report in reports for problem in report.problems]
         output.data(
@@ -63,6 +67,24 @@ def check(
             _show(report)
     if any(report.problems for report in reports):
         raise typer.Exit(Exit.FAILED)
+
+
+def _reports(path: Path, runtime: Runtime | None) -> Iterator[Report]:
+    """Report on everything there; what can be started is, unless there is no runtime."""
+    old = old_folders(path)
+    for folder in old:
+        manifest, said, problems = judge(folder)
+        report = Report(str(folder), problems, old=list(said))
+        if runtime is not None and manifest is not None:
+            _try(report, folder, manifest, runtime)
+        yield report
+    for file in manifests_in(path):
+        if file.parent in old:
+            continue
+        report = Report(str(file), list(complaints(file)))
+        if runtime is not None and not report.problems and file.name == MANIFEST:
+            _try(report, file.parent, parse(file.read_bytes(), name=MANIFEST), runtime)
+        yield report
 
 
 def _try(report: Report, folder: Path, manifest: Manifest, runtime: Runtime) -> None:
@@ -107,6 +129,8 @@ def _odd(manifest: Manifest, actions: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _show(report: Report) -> None:
+    if report.old:
+        show(report.old)
     for problem in report.problems:
         output.line(problem)
     for line in report.traceback:
@@ -116,6 +140,7 @@ def _show(report: Report) -> None:
     output.line(f"{report.manifest}: ok")
     if report.runtime:
         kind = "" if report.actions else "; it is an application with routes of its own"
+        kind = "; it answers as it did in the old system" if report.old else kind
         output.line(f"{report.name} starts {WHERE[report.runtime]}{kind}")
     if report.actions:
         output.table(("ACTION", "METHODS", "WHAT"), [_row(action) for action in report.actions])

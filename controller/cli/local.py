@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 
 from controller.cli import output
-from controller.cli.exits import Exit, Stopped
 from xcore import yamlsafe
 from xcore.bundle import MANIFEST, survey
 from xcore.errors import InvalidBundle, InvalidManifest, Problem
@@ -76,10 +75,7 @@ def manifests_in(path: Path) -> list[Path]:
     """The manifest itself, that of the folder, or those of the folders in it."""
     if path.is_file():
         return [path]
-    found = [path / MANIFEST] if (path / MANIFEST).exists() else sorted(path.glob(f"*/{MANIFEST}"))
-    if not found:
-        raise Stopped(Exit.NOT_FOUND, "NotFound", f"there is no {MANIFEST} in {path}")
-    return found
+    return [path / MANIFEST] if (path / MANIFEST).exists() else sorted(path.glob(f"*/{MANIFEST}"))
 
 
 def _not_in_a_folder(manifest: Path, parsed: Manifest) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
+from controller.cli.older import FOLDERS, is_old
 from sandbox_image.tag import packages
 from xcore import yamlsafe
 from xcore.bundle import MANIFEST
@@ -37,6 +38,9 @@ class Folder:
 
 
 def read_folder(path: Path) -> Folder:
+    """Give a folder of today or of the old system; raises Stopped, Invalid."""
+    if is_old(path):
+        return Folder(FOLDERS.manifest(path), path)
     try:
         with (path / MANIFEST).open("rb") as file:
             manifest = parse(file.read(yamlsafe.MAX_BYTES + 1), name=MANIFEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 import tarfile
 import tempfile
@@ -14,6 +15,7 @@ import typer
 from controller.cli import output
 from controller.cli.client import ANSWER_SECONDS, Client, plugin_path
 from controller.cli.exits import Exit, Stopped
+from controller.cli.older import FOLDERS, is_old
 from controller.cli.output import Brief
 from controller.cli.plugins import Form, Name, Timeout, Wait
 from xcore.bundle import MANIFEST, Entry, survey
@@ -44,7 +46,7 @@ def apply(
 ) -> None:
     """Send a plugin, or what changed of it."""
     folder = Path(path) if path != "-" and Path(path).is_dir() else None
-    text = _text(path, folder)
+    text = _old_text(folder) if folder is not None and is_old(folder) else _text(path, folder)
     manifest = _manifest(text, path)
     name = manifest.metadata.name
     with Client() as client, tempfile.TemporaryFile() as archive:
@@ -144,6 +146,14 @@ def _before(name: str, client: Client) -> int:
 
 def _version(plugin: Any) -> Any:
     return plugin.get("metadata", {}).get("resourceVersion")
+
+
+def _old_text(folder: Path) -> bytes:
+    """Today's manifest for a folder of the old system, which is sent as it is."""
+    try:
+        return json.dumps(FOLDERS.manifest(folder).to_dict()).encode()
+    except Invalid as error:
+        raise Stopped(Exit.REFUSED, error.reason, f"{folder}: {error.detail}", error.problems) from None
 
 
 def _text(path: str, folder: Path | None) -> bytes:

@@ -1,0 +1,3 @@
+from .run import Plugin, router
+
+__all__ = ["Plugin", "router"]

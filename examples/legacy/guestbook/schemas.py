@@ -1,0 +1,6 @@
+from pydantic import BaseModel
+
+
+class Entry(BaseModel):
+    name: str
+    text: str = ""
