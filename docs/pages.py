@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -70,7 +71,7 @@ def examples_page() -> str:
     lines = [
         "# Examples",
         "",
-        "Whole plugins, each with a test. `make run` serves them all but those in `containers/`, whose image has to be built first.",
+        "Whole plugins, each with a test. `make run` serves them all but those in `containers/`, whose image has to be built first, and those of the old system.",
         "",
     ]
     examples = ROOT / "examples"
@@ -80,11 +81,18 @@ def examples_page() -> str:
     ):
         resource = yaml.safe_load(manifest.read_text("utf-8"))
         lines += [f"## {resource['metadata']['name']}", "", resource["spec"].get("description", ""), ""]
-        lines += _shown(manifest)
-        for file in sorted(manifest.parent.rglob("*")):
-            wanted = _language(file) is not None and not file.name.startswith("test_") and file != manifest
-            lines += _shown(file) if wanted else []
+        lines += _code(manifest.parent)
+    for folder in sorted((examples / "legacy").iterdir()):
+        lines += [f"## {folder.name}", "", "As it was written for the system before this one.", ""]
+        lines += _code(folder)
     return "\n".join(lines)
+
+
+def _code(folder: Path) -> Iterator[str]:
+    """Everything that can be shown of a folder, but its tests; its manifest first."""
+    for file in sorted(folder.rglob("*"), key=lambda file: (file.name != "plugin.yaml", file)):
+        if _language(file) is not None and not file.name.startswith("test_"):
+            yield from _shown(file)
 
 
 def _language(file: Path) -> str | None:
