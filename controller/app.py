@@ -95,7 +95,7 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
     integrations = choose(settings.integrations)
     vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
     async with _database(settings) as database:
-        ground = await _ground(settings, vault, sandbox_all=sandbox_all)
+        ground = await _ground(settings, vault, database, sandbox_all=sandbox_all)
         # Last of what can fail: a key that was made is also shown.
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key is not None else None
         key, made = open_admin_key(settings.state_dir, admin_key)
@@ -117,7 +117,7 @@ def _database(settings: Settings) -> Database:
     return Database(address(url, settings.state_dir))
 
 
-async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Ground:
+async def _ground(settings: Settings, vault: Vault, database: Database, *, sandbox_all: bool) -> Ground:
     if in_cluster(settings):
         # Kubernetes' client is 59 MB that nobody else needs.
         ground: Any = importlib.import_module("controller.operator.ground")
@@ -125,7 +125,7 @@ async def _ground(settings: Settings, vault: Vault, *, sandbox_all: bool) -> Gro
     sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read)
     trusted = InProcessEngine(read_secrets=vault.read)
     engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=trusted)
-    return machine_ground(settings, engine, vault)
+    return machine_ground(settings, engine, vault, database)
 
 
 def compose(
@@ -161,7 +161,7 @@ def compose(
         manager,
         sources,
         intake,
-        Once(store),
+        Once(database),
         plane,
         LoopLag(),
         gate,

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from controller.settings import Settings
 from controller.sites import open_sites
+from integrations.database.database import Database
+from integrations.ledger import RowLedger, remembered_doors
 from sandbox_image.tag import packages
 from xcore.bundle import Snapshots
 from xcore.images import Images
 from xcore.ledger import Ledger
 from xcore.manager import Manager
 from xcore.packing.preparation import Packing
+from xcore.records import Records
 from xcore.runtimes.seams import Engine, Runtime
 from xcore.runtimes.supervised import Supervised
-from xcore.shelf import Shelf
 from xcore.sources import Preparation, Source, Sources
 from xcore.store import FileStore
 from xcore.vault import Vault
@@ -40,14 +42,17 @@ class Ground:
     degraded: Callable[[], Sequence[str]] = tuple
 
 
-def machine_ground(settings: Settings, engine: Engine, vault: Vault) -> Ground:
+def machine_ground(settings: Settings, engine: Engine, vault: Vault, database: Database) -> Ground:
     """Give the ground of one machine, whose engine starts and stops single instances."""
     state = settings.state_dir
-    packing = Packing(open_sites(state), engine.target, packages())
-    shelf = Shelf(FileStore(state / "store"), Snapshots(state / "snapshots"))
-    return Ground(Supervised(engine), shelf, [shelf], [packing, Images(engine), vault], _alone)
+    snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
+    records = Records(FileStore(state / "store"), snapshots=snapshots.directory, sites=sites.directory)
+    ledger = RowLedger(database, snapshots, remembered_doors(records.folders()))
 
+    @contextlib.asynccontextmanager
+    async def join(_manager: Manager, sources: Sources) -> AsyncIterator[None]:
+        async with ledger.follow(sources.changed.set):
+            yield
 
-@contextlib.asynccontextmanager
-async def _alone(_manager: Manager, _sources: Sources) -> AsyncIterator[None]:
-    yield
+    preparations: Sequence[Preparation] = [Packing(sites, engine.target, packages()), Images(engine), vault]
+    return Ground(Supervised(engine), ledger, [ledger], preparations, join)

@@ -1,27 +1,27 @@
 """`Idempotency-Key`: an order that comes twice is carried out once, and both are told the same.
 
 What is remembered is an order that was carried out, and then its answer; a refused one may be sent again with its key. Keys
-are each caller's own, kept in the store for a day, the last 256 of them.
+are each caller's own, rows of the database for a day, the last 1,000 of them. Where they cannot be read, an order with a key
+is refused: nobody could tell whether it was carried out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request, Response
+from sqlalchemy import delete, or_, select
 
+from integrations.database.database import Database
+from integrations.database.tables import AnswerRow
 from xcore.clock import Clock, SystemClock
-from xcore.errors import Conflict, Invalid, StorageFull
-from xcore.store import Store
+from xcore.errors import Conflict, DatabaseUnavailable, Invalid, StorageFull
 
-KIND = "answers"
-KEPT_ANSWERS = 256
+KEPT_ANSWERS = 1_000
 KEPT_SECONDS = 24 * 3600.0
 MAX_KEY = 255
 _HEADERS = ("content-type", "location", "etag")
@@ -70,10 +70,8 @@ def claim(request: Request, content: str = "") -> Claim | None:
 class Once:
     """Knows the orders of the last day that came with a key."""
 
-    def __init__(self, store: Store, clock: Clock | None = None) -> None:
-        self._store, self._clock = store, clock or SystemClock()
-        found = {name: (store.read(KIND, name) or {}).get("at", 0.0) for name in store.names(KIND)}
-        self._kept: dict[str, float] = dict(sorted(found.items(), key=lambda pair: pair[1]))
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database, self._clock = database, clock or SystemClock()
         self._under_way: set[str] = set()
 
     async def perform(
@@ -82,29 +80,22 @@ class Once:
         order: Callable[[], Awaitable[Done]],
         answer: Callable[[Done], Awaitable[Response]],
     ) -> Response:
-        """Carry the order out unless it was, and answer, as before if it was answered."""
+        """Carry the order out unless it was, and answer, as before if it was answered.
+
+        Raises DatabaseUnavailable, of an order with a key, before anything is done.
+        """
         if claimed is None:
             return await answer(await order())
         async with self._alone(claimed):
-            known = (
-                await asyncio.to_thread(self._store.read, KIND, claimed.id)
-                if claimed.id in self._kept
-                else None
-            )
-            if known is not None and known["fingerprint"] != claimed.fingerprint:
+            known = await self._known(claimed)
+            if known is not None and known.fingerprint != claimed.fingerprint:
                 raise InvalidKey("this Idempotency-Key was used for another request; use a new one")
-            if known is not None and "answer" in known:
-                return Response(
-                    known["answer"]["body"], known["answer"]["status"], known["answer"]["headers"]
-                )
-            done = Done(**known["done"]) if known is not None else await order()
-            document = {
-                "fingerprint": claimed.fingerprint,
-                "done": {"name": done.name, "status": done.status},
-            }
-            await self._remember(claimed, document)
+            if known is not None and known.body is not None:
+                return Response(known.body, known.status, known.headers)
+            done = Done(known.plugin, known.status) if known is not None else await order()
+            await self._remember(claimed, done)
             response = await answer(done)
-            await self._remember(claimed, {**document, "answer": _told(response)})
+            await self._remember(claimed, done, response)
             return response
 
     @asynccontextmanager
@@ -117,23 +108,31 @@ class Once:
         finally:
             self._under_way.discard(claimed.id)
 
-    async def _remember(self, claimed: Claim, document: dict[str, Any]) -> None:
+    async def _known(self, claimed: Claim) -> AnswerRow | None:
+        fresh = AnswerRow.at >= self._clock.time() - KEPT_SECONDS
+        async with self._database.reading() as session:
+            return await session.scalar(select(AnswerRow).where(AnswerRow.id == claimed.id, fresh))
+
+    async def _remember(self, claimed: Claim, done: Done, response: Response | None = None) -> None:
         now = self._clock.time()
-        self._kept.pop(claimed.id, None)
-        old = [name for name, at in self._kept.items() if at < now - KEPT_SECONDS]
-        old += list(self._kept)[len(old) : len(self._kept) - KEPT_ANSWERS + 1]
-        self._kept = {name: at for name, at in self._kept.items() if name not in old} | {claimed.id: now}
+        row = AnswerRow(
+            id=claimed.id,
+            at=now,
+            fingerprint=claimed.fingerprint,
+            plugin=done.name,
+            status=response.status_code if response else done.status,
+            headers=_headers(response) if response else {},
+            body=bytes(response.body).decode() if response else None,
+        )
+        newest = select(AnswerRow.at).order_by(AnswerRow.at.desc()).offset(KEPT_ANSWERS).limit(1)
+        old = or_(AnswerRow.at < now - KEPT_SECONDS, AnswerRow.at <= newest.scalar_subquery())
         try:
-            await asyncio.to_thread(self._write, claimed.id, {**document, "at": now}, old)
-        except StorageFull as error:
+            async with self._database.writing() as session:
+                await session.merge(row)
+                await session.execute(delete(AnswerRow).where(old))
+        except (StorageFull, DatabaseUnavailable, Conflict) as error:
             _log.warning("an Idempotency-Key could not be remembered: %s", error.detail)
 
-    def _write(self, name: str, document: dict[str, Any], old: list[str]) -> None:
-        for each in old:
-            self._store.delete(KIND, each)
-        self._store.write(KIND, name, document)
 
-
-def _told(response: Response) -> dict[str, Any]:
-    headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-    return {"status": response.status_code, "headers": headers, "body": bytes(response.body).decode()}
+def _headers(response: Response) -> dict[str, str]:
+    return {name: response.headers[name] for name in _HEADERS if name in response.headers}

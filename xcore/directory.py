@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from xcore.declare import door
 from xcore.errors import Conflict, RouteConflict, XcoreError
 from xcore.loader import Declared
 
@@ -46,9 +47,14 @@ def _name(item: Declared, before: str | None) -> str | None:
     return item.manifest.metadata.name if item.manifest is not None else before
 
 
+def _place(folder: str, name: str) -> str:
+    if folder == door(name):
+        return "a plugin sent through the API"
+    return f"the resource {folder}" if "/" in folder else f"the folder {folder}"
+
+
 def _refuse(directory: Directory, item: Declared, name: str, before: str | None) -> None:
-    owner = directory.owners[name].folder
-    error = RouteConflict(f"the folder {owner} already declares the name {name}")
+    error = RouteConflict(f"{_place(directory.owners[name].folder, name)} already has the name {name}")
     if before is None or before in directory.owners:
         directory.misfits[item.folder] = error
     else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.clock import Clock, SystemClock, rfc3339
+from xcore.declare import demand_untrusted
 from xcore.errors import (
     Conflict,
     Forbidden,
@@ -30,7 +31,6 @@ from xcore.ledger import Kept, Ledger, Overtaken, Shelved
 from xcore.manager import Manager
 from xcore.manifest import from_dict
 from xcore.parcel import Offer, Parcel, manifest_of, offer, open_parcel
-from xcore.shelf import demand_untrusted
 from xcore.spec import OperatingMode
 
 _TRIES = 5

@@ -17,7 +17,6 @@ from xcore.archive import unpack
 from xcore.bundle import MANIFEST, Snapshots
 from xcore.errors import InvalidBundle, InvalidManifest, Problem, StorageFull
 from xcore.manifest import Manifest, from_dict, parse
-from xcore.shelf import with_code
 
 _NAME = "the manifest"
 _OURS = ("status",)
@@ -41,6 +40,14 @@ class Offer:
     manifest: Manifest
     digest: str
     sent: bool = False
+
+
+def with_code(manifest: Manifest, digest: str) -> Manifest:
+    """Give the manifest as it is kept: its source names the code that came with it."""
+    data = manifest.to_dict()
+    spec = data["spec"]
+    assert isinstance(spec, dict)
+    return from_dict({**data, "spec": {**spec, "source": {"bundle": f"sha256:{digest}"}}})
 
 
 def open_parcel(parcel: Parcel, snapshots: Snapshots, staging: Path) -> Offer:

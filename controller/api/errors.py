@@ -33,6 +33,9 @@ async def _with_our_headers(request: Request, call_next):  # type: ignore[no-unt
     response = await call_next(request)
     response.headers["x-request-id"] = request.state.request_id
     response.headers.update(_NO_SNIFF)
+    age = request.app.state.database.age
+    if age is not None and request.url.path.startswith("/api/"):
+        response.headers["age"] = str(int(age))  # RFC 9111: rows are told from memory
     return response
 
 

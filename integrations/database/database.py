@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,7 @@ class Database:
         self._looking: asyncio.Task[None] | None = None
         self._there = asyncio.Event()
         self.away: str | None = AWAY
+        self._since = time.monotonic()
 
     # -- transactions -------------------------------------------------------------------------------------------
 
@@ -114,9 +116,15 @@ class Database:
 
     def _lost(self, sentence: str) -> None:
         if self.away is None:
+            self._since = time.monotonic()
             _log.warning("%s; requests to plugins go on", sentence)
         self.away = sentence
         self._there.clear()
+
+    @property
+    def age(self) -> float | None:
+        """How old what is known of the rows is at least, seconds; None while the database answers."""
+        return None if self.away is None else time.monotonic() - self._since
 
     async def wait_there(self) -> None:
         """Return when it answers, with the schema this code knows."""

@@ -1,6 +1,7 @@
 """Run as `python -m tests.controller.kills ORDER`: carries an order out, killed before each of its steps in turn.
 
-A step is anything done to a file of the state directory. For each, a new state directory, a child that is killed there,
+A step is anything done to a file of the state directory, and each statement and commit of the database, before and after. For
+each, a new state directory, a child that is killed there,
 and a controller after it. Prints, for each step, what that controller wanted and which files were there.
 """
 
@@ -14,6 +15,8 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+
+from sqlalchemy import event
 
 from tests.xcore.test_intake import ME, House, parcel
 from xcore.bundle import COLLECT_AFTER
@@ -33,7 +36,7 @@ async def carry_out(house: House, order: str, fatal: int) -> None:
     async with house.controller():
         await house.sources.refresh()
         sent = parcel(code=NEW, description="new")
-        kill_at(fatal, str(house.state))
+        kill_at(fatal, house)
         if order == "delete":
             await house.intake.delete("hello", ME)
         else:
@@ -41,8 +44,8 @@ async def carry_out(house: House, order: str, fatal: int) -> None:
         os._exit(0)
 
 
-def kill_at(fatal: int, state: str) -> None:
-    left = fatal
+def kill_at(fatal: int, house: House) -> None:
+    left, state = fatal, str(house.state)
 
     def step(event: str, args: tuple[object, ...]) -> None:
         nonlocal left
@@ -57,18 +60,22 @@ def kill_at(fatal: int, state: str) -> None:
 
     os.fsync = synced
     sys.addaudithook(step)
+    engine = house.database._engine.sync_engine
+    for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        event.listen(engine, moment, lambda *_: step("fsync", ()))
+    event.listen(engine.pool, "checkin", lambda *_: step("fsync", ()))  # after the commit
 
 
 async def look(house: House) -> dict[str, object]:
     async with house.controller():
         await house.sources.refresh()
-        for path in house.shelf.snapshots.directory.glob("*"):
+        for path in house.ledger.snapshots.directory.glob("*"):
             os.utime(path, (path.stat().st_mtime - COLLECT_AFTER - 1,) * 2)
         await house.sources.refresh()
-        known = house.shelf.get("hello")
+        known = await house.wanted()
         if known is None:
             return {"wanted": None, "plugins": house.manager.names(), "files": house.files()}
-        code = house.shelf.snapshots.path(known.newest.digest) / "main.py"
+        code = house.ledger.snapshots.path(known.newest.digest) / "main.py"
         manifest = house.manager.get("hello")
         return {
             "wanted": manifest["spec"]["description"],

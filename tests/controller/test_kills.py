@@ -46,4 +46,4 @@ def files(found, state):
     if state is None:
         return [name for name in found["files"] if name == "store/index/folders.json"]
     code = [f"snapshots/{digest}/main.py" for digest in found["kept"]]
-    return sorted([*code, "store/index/folders.json", "store/plugins/hello.json", "store/shelf/hello.json"])
+    return sorted([*code, "store/index/folders.json", "store/plugins/hello.json"])

@@ -55,7 +55,7 @@ def controller(index: Index) -> Iterator[Controller]:
 
 def left(controller: Controller) -> list[str]:
     """What a plugin that is gone must not have left: orders, records, uploads, half-made trees, secrets, sockets."""
-    places = ("store/shelf/*", "store/plugins/*", "uploads/*", "sites/.staging-*", "handed/*", "run/*")
+    places = ("store/plugins/*", "uploads/*", "sites/.staging-*", "handed/*", "run/*")
     return [str(path) for place in places for path in controller.state.glob(place)]
 
 

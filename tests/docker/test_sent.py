@@ -66,7 +66,7 @@ def test_an_image_that_was_sent_runs_and_one_that_is_nowhere_disturbs_it_not(run
     until(lambda: controller.condition("hello", "ImageVerified")[1] == "ImagePull", 40, "ImagePull")
     assert controller.call("hello", "echo").reason == "PluginNotReady"
     assert controller.request("DELETE", AT, params={"wait": "Gone"}).status == 200
-    kept = [path for kind in ("shelf", "plugins") for path in (running.root / "state/store" / kind).iterdir()]
+    kept = list((running.root / "state/store/plugins").iterdir())
     assert (running.engine.containers(), kept) == ([], [])
 
 
@@ -108,7 +108,6 @@ def test_killed_at_any_moment_of_an_order_it_is_the_old_or_the_new(running: Runn
         controller.request("DELETE", AT, params={"wait": "Gone"})
         until(lambda: running.engine.containers() == [])
     print(outcomes)
-    assert list((running.root / "state" / "store" / "shelf").iterdir()) == []
     assert list((running.root / "state" / "store" / "plugins").iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """A PostgreSQL of the tests' own: Debian's server in a directory that goes with it, on a unix socket, for one run."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -38,8 +39,28 @@ class Server:
             f"--pgdata={self._data}",
         )
 
+    @contextlib.contextmanager
+    def away(self):
+        """Stop it for the block, or until `start`."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def hanging(self):
+        """Have it accept connections and answer none, for the block."""
+        self.signal_all(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal_all(signal.SIGCONT)
+
     def start(self):
-        """Return when it answers."""
+        """Return when it answers; one that runs is left alone."""
+        if self._process is not None and self._process.poll() is None:
+            return
         options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
         command = self._as_its_user("postgres", "-D", self._data, "-k", self.directory, *options)
         with (self.directory / "log").open("ab") as log:

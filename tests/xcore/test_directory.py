@@ -23,7 +23,7 @@ def test_the_first_folder_in_order_gets_a_name_and_the_other_is_told_who_has_it(
     got, misfits = owners(item("b", "hello"), item("a", "hello"))
     assert got == {"hello": "a"}
     assert isinstance(misfits["b"], RouteConflict)
-    assert "the folder a already declares the name hello" in str(misfits["b"])
+    assert "the folder a already has the name hello" in str(misfits["b"])
 
 
 def test_whoever_has_a_name_keeps_it_also_over_a_restart_of_the_controller():

@@ -5,13 +5,18 @@ import contextlib
 import io
 import json
 import os
+import sqlite3
 from dataclasses import replace
 
 import pytest
 
+from integrations.database.address import address
+from integrations.database.database import Database
+from integrations.ledger import RowLedger, remembered_doors
 from tests.support import HELLO, document, write_plugin
 from tests.xcore.archives import tar_gz, zipped
 from xcore.bundle import COLLECT_AFTER, Snapshots
+from xcore.declare import door
 from xcore.errors import (
     Conflict,
     InvalidBundle,
@@ -30,7 +35,6 @@ from xcore.manager import Manager
 from xcore.parcel import Parcel
 from xcore.records import Records
 from xcore.runtimes.supervised import Supervised
-from xcore.shelf import Shelf, door
 from xcore.sources import Sources
 from xcore.store import FileStore
 from xcore.testing import FakeClock, FakeEngine
@@ -53,34 +57,51 @@ class House:
     async def controller(self):
         store, snapshots = FileStore(self.state / "store"), Snapshots(self.state / "snapshots")
         store.tidy()
-        self.shelf = Shelf(store, snapshots)
         records = Records(store, snapshots=snapshots.directory, sites=self.state / "sites")
+        self.database = Database(address(None, self.state))
+        self.ledger = RowLedger(self.database, snapshots, remembered_doors(records.folders()))
         runtime = Supervised(self.engine, clock=self.clock, dice=lambda: 0.5)
         self.manager = Manager(
-            runtime, records=records, collectors=[self.shelf], trusted=self.trusted, clock=self.clock
+            runtime, records=records, collectors=[self.ledger], trusted=self.trusted, clock=self.clock
         )
-        self.sources = Sources([Loader(self.plugins, snapshots), self.shelf], clock=self.clock)
+        self.sources = Sources([Loader(self.plugins, snapshots), self.ledger], clock=self.clock)
         self.intake = Intake(
-            self.shelf,
+            self.ledger,
             self.manager,
             hand_over=self.sources.refresh,
             staging=self.state / "uploads",
             clock=self.clock,
         )
-        await self.manager.start()
-        following = asyncio.create_task(self.sources.follow(self.manager.sync))
-        try:
-            yield self
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await self.sources.aclose()
-            closing = asyncio.create_task(self.manager.aclose(stop_instances=False))
-            await self.clock.until(closing.done)
-            await closing
+        async with self.database, self.ledger.follow(self.sources.changed.set):
+            await self.manager.start()
+            following = asyncio.create_task(self.sources.follow(self.manager.sync))
+            try:
+                yield self
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await self.sources.aclose()
+                closing = asyncio.create_task(self.manager.aclose(stop_instances=False))
+                await self.clock.until(closing.done)
+                await closing
 
     def files(self):
-        return sorted(str(p.relative_to(self.state)) for p in self.state.rglob("*") if p.is_file())
+        """All but the database's own."""
+        found = (str(p.relative_to(self.state)) for p in self.state.rglob("*") if p.is_file())
+        return sorted(name for name in found if not name.startswith("xcore.db"))
+
+    async def wanted(self, name="hello"):
+        return await self.ledger.read(name)
+
+    def rewrite(self, name, change):
+        """Change the manifests in the rows of a plugin, as another version or somebody else would have written them."""
+        with contextlib.closing(sqlite3.connect(self.state / "xcore.db")) as file, file:
+            for number, text in file.execute("SELECT number, manifest FROM revisions").fetchall():
+                document = json.loads(text)
+                change(document)
+                file.execute(
+                    "UPDATE revisions SET manifest = ? WHERE number = ?", (json.dumps(document), number)
+                )
 
 
 @pytest.fixture
@@ -101,8 +122,8 @@ def bare(archive):
     return Parcel(archive=io.BytesIO(archive))
 
 
-def sha(house, name="hello"):
-    return house.shelf.get(name).newest.digest
+async def sha(house, name="hello"):
+    return (await house.wanted(name)).newest.digest
 
 
 # -- making and changing -------------------------------------------------------------------------------------------
@@ -113,7 +134,7 @@ async def test_a_plugin_that_was_sent_is_wanted_and_kept_over_a_restart(house):
         outcome = await house.intake.create(parcel(), ME)
         assert (outcome.name, outcome.created, outcome.changed) == ("hello", True, True)
         shown = house.manager.get("hello")
-        assert shown["spec"]["source"] == {"bundle": f"sha256:{sha(house)}"}
+        assert shown["spec"]["source"] == {"bundle": f"sha256:{(await sha(house))}"}
         await house.clock.until(lambda: house.engine.alive("hello"))
         version = house.intake.version("hello")
     async with house.controller():
@@ -151,7 +172,7 @@ async def test_code_in_a_folder_of_the_archive_is_found(house):
     )
     async with house.controller():
         await house.intake.create(sent, ME)
-        assert (house.shelf.snapshots.path(sha(house)) / "main.py").is_file()
+        assert (house.ledger.snapshots.path(await sha(house)) / "main.py").is_file()
         with pytest.raises(InvalidBundle, match="does not hold the code"):
             await house.intake.create(parcel("other", source={"folder": "src"}), ME)
 
@@ -204,7 +225,7 @@ def test_a_merge_patch_is_that_of_rfc_7396(target, patch, result):
 async def test_any_kept_revision_can_be_gone_back_to_and_ten_are_kept(house):
     async with house.controller():
         await house.intake.create(parcel(), ME)
-        first = sha(house)
+        first = await sha(house)
         for number in range(2, KEPT_REVISIONS + 2):
             await house.intake.replace("hello", parcel(code=f"{HELLO}\n# {number}"), ME)
         assert [k.number for k in await house.intake.revisions("hello")] == list(range(2, KEPT_REVISIONS + 2))
@@ -215,10 +236,10 @@ async def test_any_kept_revision_can_be_gone_back_to_and_ten_are_kept(house):
         newest = (await house.intake.revisions("hello"))[-1]
         assert (newest.digest, newest.how, newest.note) == (wanted, "rollback", "to revision 2")
         then = COLLECT_AFTER + 1
-        for path in house.shelf.snapshots.directory.iterdir():
+        for path in house.ledger.snapshots.directory.iterdir():
             os.utime(path, (path.stat().st_mtime - then,) * 2)
         await house.clock.until(lambda: len(house.engine.alive("hello")) == 1)
-        collected = house.shelf.collect(frozenset())
+        collected = house.ledger.collect(frozenset())
         assert first in collected, "code that no kept revision names goes"
         assert wanted not in collected
 
@@ -382,7 +403,7 @@ async def test_no_room_changes_nothing(house, monkeypatch):
 async def test_code_that_is_gone_from_the_state_directory_is_told(house):
     async with house.controller():
         await house.intake.create(parcel(), ME)
-        code = house.shelf.snapshots.path(sha(house))
+        code = house.ledger.snapshots.path(await sha(house))
     code.rename(house.state / "aside")
     async with house.controller():
         await house.sources.refresh()
@@ -395,28 +416,21 @@ async def test_code_that_is_gone_from_the_state_directory_is_told(house):
         assert house.manager.get("hello")["status"]["conditions"][0]["reason"] == "Accepted"
 
 
-async def test_a_document_another_version_wrote_is_told_and_kept(house):
+async def test_a_manifest_another_version_wrote_is_told_and_kept(house):
     async with house.controller():
         await house.intake.create(parcel(), ME)
-    path = house.state / "store" / "shelf" / "hello.json"
-    document = json.loads(path.read_text())
-    document["revisions"][0]["manifest"]["spec"]["tomorrow"] = 1
-    document["revisions"][0]["later"] = 1
-    path.write_text(json.dumps(document))
+    house.rewrite("hello", lambda manifest: manifest["spec"].update(tomorrow=1))
     async with house.controller():
         await house.sources.refresh()
         assert "InvalidSpec" in json.dumps(house.manager.get("hello")["status"])
-        assert path.is_file()
+        assert (await house.wanted()).newest.manifest["spec"]["tomorrow"] == 1
 
 
-async def test_a_trusted_plugin_is_refused_even_where_somebody_wrote_it_into_the_state_directory(house):
+async def test_a_trusted_plugin_is_refused_even_where_somebody_wrote_it_into_the_database(house):
     house.trusted = frozenset({"hello"})
     async with house.controller():
         await house.intake.create(parcel(), ME)
-    path = house.state / "store" / "shelf" / "hello.json"
-    document = json.loads(path.read_text())
-    document["revisions"][0]["manifest"]["spec"]["isolation"] = "Trusted"
-    path.write_text(json.dumps(document))
+    house.rewrite("hello", lambda manifest: manifest["spec"].update(isolation="Trusted"))
     async with house.controller():
         await house.sources.refresh()
         assert "NotAllowedTrusted" in json.dumps(house.manager.get("hello")["status"])

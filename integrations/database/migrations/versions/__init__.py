@@ -1,1 +1,1 @@
-"""One step each, named NNNN_what.py; the highest number is the schema this code knows. Only additions: see decision 30."""
+"""One step each, named NNNN_what.py; the highest number is the schema this code knows. Only additions: see decision 23."""
