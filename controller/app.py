@@ -113,8 +113,7 @@ async def _serve(settings: Settings, given: socket.socket | None, *, sandbox_all
 
 
 def _database(settings: Settings) -> Database:
-    url = settings.database_url.get_secret_value() if settings.database_url is not None else None
-    return Database(address(url, settings.state_dir))
+    return Database(address(settings.database_address, settings.state_dir))
 
 
 async def _ground(settings: Settings, vault: Vault, database: Database, *, sandbox_all: bool) -> Ground:

@@ -167,6 +167,11 @@ class Settings(BaseModel):
         "key", description="Whether requests need a key; none is for loopback only."
     )
 
+    @property
+    def database_address(self) -> str | None:
+        """The database's URL, which may hold a password."""
+        return self.database_url.get_secret_value() if self.database_url is not None else None
+
     @model_validator(mode="after")
     def _never_open_to_the_world(self) -> Settings:
         if self.auth == "none" and not values.is_loopback(self.host):

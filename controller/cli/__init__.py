@@ -39,6 +39,7 @@ COMMANDS = {
     "suspend": ("plugins", "Stop a plugin and keep it stopped."),
     "resume": ("plugins", "Let a suspended plugin run again."),
     "wait": ("plugins", "Wait until a plugin's condition is true."),
+    "db": ("db", "Upgrade or check the database, back it up, or go back to a backup."),
     "doctor": ("doctor", "Find out what is wrong with host, controller or plugin."),
 }
 

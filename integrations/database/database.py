@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from integrations.database import schema
 from integrations.database.address import file_of
 from integrations.database.faults import AWAY, BUSY, mapped
+from integrations.database.file import held
 from integrations.database.schema import SchemaMismatch, Version
 from integrations.database.sqlite import WRITES, sqlite_engine
 from xcore.errors import DatabaseUnavailable, XcoreError
@@ -45,6 +46,7 @@ class Database:
             self._engine = sqlite_engine(url, pool_seconds=ENTER_SECONDS)
         self._one_writer = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
+        self._opened = contextlib.AsyncExitStack()
         self._there = asyncio.Event()
         self.away: str | None = AWAY
         self._since = time.monotonic()
@@ -163,14 +165,17 @@ class Database:
         A file is upgraded where it is older; raises DatabaseUnavailable where it cannot be used. A server may be away: then
         `away` says so. One that is there with another schema is a SchemaMismatch.
         """
-        try:
+        async with contextlib.AsyncExitStack() as opened:
+            opened.push_async_callback(self._engine.dispose)
             if self.file is not None:
+                opened.enter_context(held(self.file))
                 await self._make_ready()
-            await self.look()
-        except DatabaseUnavailable as error:
-            if self.file is not None or isinstance(error, SchemaMismatch):
-                await self._engine.dispose()
-                raise
+            try:
+                await self.look()
+            except DatabaseUnavailable as error:
+                if self.file is not None or isinstance(error, SchemaMismatch):
+                    raise
+            self._opened = opened.pop_all()
         self._looking = asyncio.create_task(self._keep_looking())
         return self
 
@@ -188,4 +193,4 @@ class Database:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        await self._engine.dispose()
+        await self._opened.aclose()

@@ -62,6 +62,18 @@ def mapped() -> Iterator[None]:
         raise DatabaseUnavailable(AWAY) from error
 
 
+@contextlib.contextmanager
+def mapped_file() -> Iterator[None]:
+    """The same for Python's own sqlite3."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        known = _of_sqlite(error)
+        if known is None:
+            raise
+        raise known from error
+
+
 def _known(error: DBAPIError) -> XcoreError | None:
     if isinstance(error.orig, sqlite3.Error):
         return _of_sqlite(error.orig)

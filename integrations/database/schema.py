@@ -57,16 +57,16 @@ def judge(version: str) -> Version:
 
 def demand(version: str) -> None:
     """Raise SchemaMismatch unless it is the one this code knows."""
-    match judge(version):
-        case Version.NEWER:
-            raise SchemaMismatch(
-                f"the database has schema {version}, which is newer than {newest()} of this xcore; run the newer xcore again"
-            )
-        case Version.NONE | Version.OLDER:
-            raise SchemaMismatch(
-                f"the database has {f'schema {version}' if version else 'no tables'}, this xcore needs {newest()};"
-                " run `xcore db upgrade`"
-            )
+    if judge(version) is not Version.SAME:
+        raise SchemaMismatch(sentence(version))
+
+
+def sentence(version: str) -> str:
+    """What is to be done about a schema that is another than the one this code knows."""
+    if judge(version) is Version.NEWER:
+        return f"the database has schema {version}, which is newer than {newest()} of this xcore; run the newer xcore again"
+    there = f"schema {version}" if version else "no tables"
+    return f"the database has {there}, this xcore needs {newest()}; run `xcore db upgrade`"
 
 
 async def check_file(connection: AsyncConnection) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from integrations.database.address import address
 from integrations.database.database import Database
-from integrations.database.upgrade import upgrade_server
+from integrations.database.upgrade import upgrade
 from tests.integrations.postgresql import Server
 
 _numbers = itertools.count()
@@ -28,7 +28,7 @@ def postgresql():
 def _template(postgresql):
     """A database with our tables, to be copied: quicker than to make them for every test."""
     postgresql.sql("CREATE DATABASE template_of_ours")
-    asyncio.run(upgrade_server(address(postgresql.url("template_of_ours"), None)))
+    asyncio.run(upgrade(address(postgresql.url("template_of_ours"), None)))
     return "template_of_ours"
 
 

@@ -38,9 +38,10 @@ def test_steps_are_one_line_of_numbers():
     assert scripts.get_current_head() == schema.newest()
 
 
-async def test_a_newer_schema_is_refused(database, database_url, tmp_path):
+async def test_a_newer_schema_is_refused(database_url, tmp_path):
     """A controller does not start on tables that a newer xcore made; it says which xcore to run."""
-    await set_version(database, "9999")
+    async with Database(address(database_url, tmp_path)) as database:
+        await set_version(database, "9999")
     with pytest.raises(
         SchemaMismatch, match=r"schema 9999, which is newer than .* run the newer xcore again"
     ):
