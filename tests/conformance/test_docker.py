@@ -7,17 +7,14 @@ import gc
 import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sandbox_image.tag import image_tag
-from tests.conformance.support import Workshop
+from tests.conformance.support import RealContract, Workshop
 from xcore.runtimes.docker import DockerEngine
 from xcore.runtimes.seams import Runtime
 from xcore.runtimes.supervised import Supervised
-from xcore.testing import RuntimeContract
-from xcore.workload import Workload
 
 pytestmark = [
     pytest.mark.docker,
@@ -26,7 +23,7 @@ pytestmark = [
 ]
 
 
-class TestDocker(RuntimeContract):
+class TestDocker(RealContract):
     """An owner is a label, another one in every test."""
 
     @pytest.fixture(autouse=True)
@@ -55,9 +52,3 @@ class TestDocker(RuntimeContract):
         runtime = Supervised(engine)
         await runtime.open()
         return runtime
-
-    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
-        return self.workshop.workload(source, name=name, generation=generation, **spec)
-
-    async def pause(self) -> None:
-        await asyncio.sleep(0.05)

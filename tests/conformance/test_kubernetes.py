@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,12 @@ import pytest
 
 from sandbox_image.tag import image_tag
 from tests.cluster.fixtures import RESTRICTED, Cluster
-from tests.conformance.support import Workshop
+from tests.conformance.support import RealContract, Workshop
 from xcore.runtimes.kubernetes import pod
 from xcore.runtimes.kubernetes.client import Cluster as Reached, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
 from xcore.runtimes.seams import Runtime
-from xcore.testing import RuntimeContract
-from xcore.workload import Workload
 
 pytestmark = pytest.mark.kubernetes
 
@@ -35,8 +32,10 @@ class Alone(KubernetesRuntime):
         await self._reached.aclose()
 
 
-class TestKubernetes(RuntimeContract):
+class TestKubernetes(RealContract):
     """An owner is a namespace."""
+
+    PAUSE = 0.1
 
     @pytest.fixture(autouse=True)
     def _surroundings(
@@ -56,9 +55,3 @@ class TestKubernetes(RuntimeContract):
         runtime = Alone(await connect(str(self.cluster.kubeconfig)), namespace)
         await runtime.open()
         return runtime
-
-    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
-        return self.workshop.workload(source, name=name, generation=generation, **spec)
-
-    async def pause(self) -> None:
-        await asyncio.sleep(0.1)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conformance.support import Workshop
+from tests.conformance.support import RealContract, Workshop
 from xcore.runtimes.process import ProcessEngine
 from xcore.runtimes.seams import Runtime
 from xcore.runtimes.supervised import Supervised
-from xcore.testing import RuntimeContract
-from xcore.workload import Workload
 
 # A probe that is under way when a test ends is cancelled, and its loop is gone before the socket is closed.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-class TestProcess(RuntimeContract):
+class TestProcess(RealContract):
     """Children die with their controller: nothing is adopted."""
 
     adopts = False
@@ -35,9 +31,3 @@ class TestProcess(RuntimeContract):
         runtime = Supervised(ProcessEngine(state_dir=state))
         await runtime.open()
         return runtime
-
-    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
-        return self.workshop.workload(source, name=name, generation=generation, **spec)
-
-    async def pause(self) -> None:
-        await asyncio.sleep(0.05)

@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from tests.support import manifest
 from xcore.restart import Restarts
 from xcore.runtimes.supervised import Supervised
-from xcore.testing import FakeClock, FakeEngine
+from xcore.testing import FakeClock, FakeEngine, FakeHost
 from xcore.workload import Workload
 
 
@@ -15,6 +17,45 @@ def make_workload(name="hello", code="a", *, generation=1, **spec):
     """A workload whose revision follows its code alone, as if nothing of `spec` rolled it."""
     revision = hashlib.sha256(f"{name} {code}".encode()).hexdigest()
     return Workload(manifest(name, **spec), revision, generation, Path("/snapshots") / revision)
+
+
+class InMemory:
+    """What a suite of promises needs, over engines in memory: mix it in and give `runtime_over(engine)`.
+
+    `RuntimeError` in the source stands for code that cannot be loaded.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _world(self):
+        self.clock, self.host, self.engines = FakeClock(), FakeHost(), []
+
+    async def make(self, owner="first"):
+        engine = FakeEngine(self.clock, owner=owner, host=self.host)
+        self.engines.append(engine)
+        runtime = self.runtime_over(engine)
+        await runtime.open()
+        return runtime
+
+    def workload(self, source, *, name="hello", generation=1, **spec):
+        made = make_workload(name, source, generation=generation, **spec)
+        behaviour = self.host.behaviours[made.revision]
+        behaviour.ready_after = 0.3
+        if "RuntimeError" in source:
+            behaviour.exits_after = 0.1
+        return made
+
+    async def crash(self, instance):
+        self.engines[-1].crash(instance.id, code=3)
+
+    async def limits(self, instance):
+        given = self.host.boxes[instance.id].workload.manifest.spec.resources
+        return {"cpu": given.cpu_cores, "memory": given.memory_bytes, "tmp": given.tmp_bytes}
+
+    async def pause(self):
+        for instance in self.engines[-1].found():
+            if not self.host.boxes[instance.id].lines:
+                self.engines[-1].say(instance.id, "hello from the plugin")
+        await self.clock.advance(0.05)
 
 
 class World:

@@ -4,8 +4,9 @@ that fails as told, and the promises every `Runtime` keeps, as a suite to inheri
     from xcore.testing import FakeClock, FakeEngine, RuntimeContract
 """
 
+from xcore.testing.case import BETTER, BROKEN, GOOD
 from xcore.testing.clock import FakeClock
-from xcore.testing.contract import BETTER, BROKEN, GOOD, RuntimeContract
+from xcore.testing.contract import RuntimeContract
 from xcore.testing.engine import Behaviour, FakeEndpoint, FakeEngine, FakeHost
 from xcore.testing.outage import OutageContract
 

@@ -4,116 +4,22 @@
         async def make(self, owner="first"): ...        # an opened runtime over the one engine of this test
         def workload(self, source, *, name="hello", generation=1, **spec): ...
 
-`source` is the text of a `main.py`. Conditions are awaited, never slept for; `pause` is the one place where time
-passes. A test that needs what a runtime cannot do (surviving its controller) is told by an attribute, not skipped.
+`source` is the text of a `main.py`. A test that needs what a runtime cannot do (surviving its controller) is told by an
+attribute, not skipped; `limits` and `crash` may be given another way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
 
-from xcore.errors import UpstreamError
-from xcore.restart import Restarts
-from xcore.runtimes.seams import Observed, Runtime
-from xcore.workload import Exit, Instance, Workload
-
-GOOD = """\
-import os
-from xcore.plugin import Plugin, action
-
-print("hello from the plugin", flush=True)
-
-class Main(Plugin):
-    @action(safe=True)
-    async def crash(self) -> None:
-        os._exit(3)
-"""
-BETTER = GOOD + "\n# another revision\n"
-BROKEN = GOOD + "\nraise RuntimeError('it cannot be loaded')\n"
-SECONDS = 60.0
-T = TypeVar("T")
+from xcore.restart import EXHAUSTED
+from xcore.runtimes.seams import Runtime
+from xcore.testing.case import BETTER, BROKEN, GOOD, RuntimeCase
+from xcore.workload import Exit
 
 
-class RuntimeContract:
-    """The suite. `adopts`: instances outlive their runtime, and the next one takes them up."""
-
-    adopts = True
-
-    # -- what the subclass gives --------------------------------------------------------------------------------
-
-    async def make(self, owner: str = "first") -> Runtime:
-        """Give an opened runtime over the one engine (or host) of this test, acting for this owner."""
-        raise NotImplementedError
-
-    def workload(self, source: str, *, name: str = "hello", generation: int = 1, **spec: Any) -> Workload:
-        """Give a plugin with this `main.py` (entry point `main:Main`); equal sources have equal revisions."""
-        raise NotImplementedError
-
-    async def crash(self, instance: Instance) -> None:
-        """End it from inside, with exit code 3."""
-        assert instance.endpoint is not None
-        with contextlib.suppress(UpstreamError):
-            await instance.endpoint.get(f"/app/{instance.plugin}/crash", seconds=5, limit=1024)
-
-    async def pause(self) -> None:
-        """Let a little time pass."""
-        await asyncio.sleep(0.02)
-
-    # -- tools --------------------------------------------------------------------------------------------------
-
-    @contextlib.asynccontextmanager
-    async def running(self, owner: str = "first") -> AsyncIterator[Runtime]:
-        """Give a runtime for a while and leave nothing behind."""
-        runtime = await self.make(owner)
-        try:
-            yield runtime
-        finally:
-            try:
-                await self.during(runtime.stop_all())
-            finally:
-                await runtime.aclose()
-
-    async def during(self, work: Any) -> None:
-        """Let time pass until some work is done."""
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            await self.pause()
-        await task
-
-    async def until(self, condition: Callable[[], T | None], what: str) -> T:
-        end = time.monotonic() + SECONDS
-        while not (value := condition()):
-            assert time.monotonic() < end, f"not so within {SECONDS:g} s: {what}"
-            await self.pause()
-        return value
-
-    async def serving(self, runtime: Runtime, workload: Workload) -> Instance:
-        """Wait until exactly this is served, alone; returns the instance."""
-
-        def settled() -> Instance | None:
-            now = runtime.observed(workload.name)
-            alone = now is not None and now.settled and len(now.instances) == 1 and not now.leaving
-            return now.serving if now is not None and alone and now.wanted == workload else None
-
-        return await self.until(settled, f"{workload.name} serves what is wanted")
-
-    @staticmethod
-    def want(
-        runtime: Runtime, workload: Workload, *, fallback: Workload | None = None, suspended: bool = False
-    ) -> None:
-        runtime.apply(workload, fallback=fallback, suspended=suspended, history=Restarts())
-
-    @staticmethod
-    def seen(runtime: Runtime, name: str = "hello") -> Observed:
-        observed = runtime.observed(name)
-        assert observed is not None
-        return observed
-
-    # -- the promises -------------------------------------------------------------------------------------------
+class RuntimeContract(RuntimeCase):
+    """The suite."""
 
     async def test_what_is_applied_becomes_ready(self) -> None:
         async with self.running() as runtime:
@@ -198,6 +104,27 @@ class RuntimeContract:
             assert last is not None
             assert (last.reason.value, last.code, last.served) == ("Error", 3, True)
             assert [(ended.reason.value, ended.code) for ended in ends] == [("Error", 3)]
+
+    async def test_a_spent_budget_holds_until_it_is_restarted(self) -> None:
+        async with self.running() as runtime:
+            self.want(runtime, good := self.workload(GOOD, restart={"maxRestarts": 1}))
+            await self.crash(await self.serving(runtime, good))
+            await self.until(lambda: self.seen(runtime).restarts.count == 1, "the restart is counted")
+            await self.crash(await self.serving(runtime, good))
+            await self.until(lambda: self.seen(runtime).restarts.held == EXHAUSTED, "the budget is spent")
+            await self.until(lambda: not self.living(runtime), "nothing runs")
+            assert self.seen(runtime).given_up
+            again = self.workload(GOOD, generation=2, restart={"maxRestarts": 1})
+            runtime.restart("hello", again)
+            await self.serving(runtime, again)
+            assert (self.seen(runtime).restarts.held, self.seen(runtime).restarts.count) == ("", 1)
+
+    async def test_an_instance_finds_the_limits_it_was_given(self) -> None:
+        async with self.running() as runtime:
+            resources = {"cpu": "250m", "memory": "96Mi", "tmp": "4Mi"}
+            self.want(runtime, good := self.workload(GOOD, resources=resources))
+            found = await self.limits(await self.serving(runtime, good))
+            assert found == {"cpu": 0.25, "memory": 96 * 2**20, "tmp": 4 * 2**20}
 
     async def test_a_new_revision_replaces_the_old_with_never_none_ready(self) -> None:
         async with self.running() as runtime:

@@ -70,6 +70,7 @@ class _Box:
     """One instance as the host has it."""
 
     owner: str
+    workload: Workload
     instance: Instance
     endpoint: FakeEndpoint
     lines: list[LogLine] = field(default_factory=list)
@@ -199,7 +200,7 @@ class FakeEngine:
             started_at=now,
             endpoint=endpoint,
         )
-        self.host.boxes[instance.id] = _Box(self._owner, instance, endpoint)
+        self.host.boxes[instance.id] = _Box(self._owner, workload, instance, endpoint)
         self.host.born.append(instance)
         if behaviour.exits_after is not None:
             task = asyncio.create_task(self._run_out(instance.id, behaviour, behaviour.exits_after))

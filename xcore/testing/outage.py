@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from xcore.restart import Restarts
-from xcore.testing.contract import GOOD, RuntimeContract
+from xcore.testing.case import GOOD
+from xcore.testing.contract import RuntimeContract
 from xcore.workload import Phase
 
 

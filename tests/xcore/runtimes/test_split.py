@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.xcore.kernel import make_workload
+from tests.xcore.kernel import InMemory, make_workload
 from xcore.errors import PluginNotFound
 from xcore.restart import Restarts
 from xcore.runtimes.split import Split
@@ -55,36 +55,9 @@ async def test_what_nobody_wants_is_nowhere(halves):
         halves.split.restart("nobody", make_workload("nobody"))
 
 
-class TestSplit(RuntimeContract):
+class TestSplit(InMemory, RuntimeContract):
     """The promises hold for the whole as for its halves."""
 
-    @pytest.fixture(autouse=True)
-    def _world(self):
-        self.clock, self.host, self.engines = FakeClock(), FakeHost(), []
-
-    async def make(self, owner="first"):
-        engine = FakeEngine(self.clock, owner=owner, host=self.host)
-        self.engines.append(engine)
-        trusted = FakeEngine(self.clock, owner=owner, host=FakeHost())
-        runtime = Split(
-            Supervised(engine, clock=self.clock, dice=lambda: 0.5), Supervised(trusted, clock=self.clock)
-        )
-        await runtime.open()
-        return runtime
-
-    def workload(self, source, *, name="hello", generation=1, **spec):
-        made = make_workload(name, source, generation=generation, **spec)
-        behaviour = self.host.behaviours[made.revision]
-        behaviour.ready_after = 0.3
-        if "RuntimeError" in source:
-            behaviour.exits_after = 0.1
-        return made
-
-    async def crash(self, instance):
-        self.engines[-1].crash(instance.id, code=3)
-
-    async def pause(self):
-        for instance in self.engines[-1].found():
-            if not self.host.boxes[instance.id].lines:
-                self.engines[-1].say(instance.id, "hello from the plugin")
-        await self.clock.advance(0.05)
+    def runtime_over(self, engine):
+        trusted = Supervised(FakeEngine(self.clock, host=FakeHost()), clock=self.clock)
+        return Split(Supervised(engine, clock=self.clock, dice=lambda: 0.5), trusted)
