@@ -43,8 +43,8 @@ def assign(
 
 
 def _name(item: Declared, before: str | None) -> str | None:
-    """Give the name a folder asks for: where it cannot be read, the one it had."""
-    return item.manifest.metadata.name if item.manifest is not None else before
+    """Give the name a folder asks for: where it cannot be read, the one it had; a resource has its own anyway."""
+    return item.manifest.metadata.name if item.manifest is not None else item.name or before
 
 
 def _place(folder: str, name: str) -> str:

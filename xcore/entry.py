@@ -29,6 +29,12 @@ class Entry:
     status: dict[str, Any] | None = None
     actions: dict[str, Sequence[str]] = field(default_factory=dict)
     describing: asyncio.Task[None] | None = None
+    judged: int | None = None  # of a resource in a cluster: the generation that was accepted or refused last
+
+    @property
+    def generation(self) -> int:
+        """The one that the status is of."""
+        return self.record.generation if self.judged is None else self.judged
 
     @property
     def declared_suspended(self) -> bool:

@@ -32,8 +32,8 @@ class Declared:
     """What one folder says it wants: a manifest with its code, or the reason why not.
 
     `site` and `image` are added where they are wanted (see `sources`); `pending` says what that still waits for. Of a
-    resource in a cluster: its `origin`, its own count of generations, and since when it is there (of two that want one
-    name the older has it), and whether its class demands proof of isolation before it gets requests.
+    resource in a cluster: its `origin`, its `name`, its own count of generations, and since when it is there (of two that
+    want one name the older has it), and whether its class demands proof of isolation before it gets requests.
     """
 
     folder: str
@@ -46,6 +46,7 @@ class Declared:
     image: str = ""
     pending: str = ""
     origin: Origin | None = None
+    name: str = ""  # known although the manifest cannot be read
     generation: int | None = None
     proof: bool = False
     since: str = ""

@@ -100,7 +100,8 @@ class Manager:
         """
         held = {entry.folder: name for name, entry in self._entries.items()}
         directory = assign(declared, held, self._records.name_of)
-        self._misfits = {f: self._misfit(f, error) for f, error in directory.misfits.items()}
+        generations = {item.folder: item.generation or 0 for item in declared}
+        self._misfits = {f: self._misfit(f, error, generations[f]) for f, error in directory.misfits.items()}
         for name in [name for name in self._entries if name not in directory.owners]:
             self._remove(name)
         for name, item in directory.owners.items():
@@ -111,9 +112,9 @@ class Manager:
         if not self._removing:
             await collect_unused(self._entries.values(), self._runtime, self._collectors)
 
-    def _misfit(self, folder: str, error: XcoreError) -> dict[str, Any]:
+    def _misfit(self, folder: str, error: XcoreError, generation: int) -> dict[str, Any]:
         known = self._misfits.get(folder)
-        facts = Facts(folder, 0, error, None, suspended=False, isolated=("Unknown", "NotProbed", ""))
+        facts = Facts(folder, generation, error, None, suspended=False, isolated=("Unknown", "NotProbed", ""))
         status = build(facts, self._clock.time(), known)
         if known != status:
             self._refused(folder, error)
@@ -130,6 +131,7 @@ class Manager:
             self._resume(entry)
         before, entry.folder, entry.pending = entry.refused, declared.folder, declared.pending
         entry.refused = declared.error or self._objection(declared.manifest)
+        entry.judged = entry.judged if declared.pending else declared.generation
         if entry.refused is None:
             try:
                 self._accept(entry, declared)

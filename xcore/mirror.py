@@ -69,7 +69,7 @@ class Mirror:
         serving = observed.serving if observed else None
         facts = Facts(
             name=entry.name,
-            generation=entry.record.generation,
+            generation=entry.generation,
             refused=entry.refused,
             pending=entry.pending,
             observed=observed,

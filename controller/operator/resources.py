@@ -200,6 +200,7 @@ class PluginResources:
         origin = Origin(meta["namespace"], meta["uid"])
         about: dict[str, Any] = {
             "origin": origin,
+            "name": meta["name"],
             "generation": meta["generation"],
             "since": meta["creationTimestamp"],
         }

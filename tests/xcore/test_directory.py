@@ -45,6 +45,14 @@ def test_a_folder_that_never_could_be_read_is_a_misfit_with_its_own_error():
     assert isinstance(owners(Declared("a"))[1]["a"], Conflict)
 
 
+def test_a_resource_that_cannot_be_read_has_its_own_name_all_the_same():
+    """It is told under it, and the younger of that name is refused as ever."""
+    broken = Declared("space/hello", error=InvalidSpec("cannot be read"), name="hello", since="1")
+    got, misfits = owners(broken, Declared("other/hello", manifest("hello"), since="2"))
+    assert got == {"hello": "space/hello"}
+    assert "the resource space/hello already has the name hello" in str(misfits["other/hello"])
+
+
 def test_a_folder_that_reaches_for_the_name_of_another_keeps_its_own_plugin_and_is_told():
     held = {"a": "one", "b": "two"}
     directory = assign([item("a", "two"), item("b", "two")], held, held.get)

@@ -820,3 +820,27 @@ async def test_a_replica_is_not_ready_before_it_has_read_up_on_what_others_serve
     async with site.controller():
         await site.manager.sync([replace(declared, pending="", error=InvalidSpec("no"))])
         assert site.manager.synced
+
+
+async def test_the_status_of_a_resource_is_of_the_generation_that_was_judged_accepted_or_not(site):
+    """Whoever waits for a change to be judged sees that it was, also when it is refused, or has no name of its own."""
+    first = replace(
+        Declared(
+            "space/hello",
+            manifest("hello", source={"image": "a:1"}, entrypoint=None),
+            image="a:1",
+            revision="a",
+        ),
+        origin=Origin("space", "u"),
+        generation=1,
+    )
+    other = replace(first, folder="younger/hello", generation=7, since="2")
+    async with site.controller():
+        await site.manager.sync([first, other])
+        assert site.status()["observedGeneration"] == 1
+        assert site.manager.status_of("younger/hello")["observedGeneration"] == 7
+        await site.manager.sync([replace(first, error=InvalidSpec("no"), generation=2)])
+        assert site.condition("Accepted") == "InvalidSpec"
+        assert {c["observedGeneration"] for c in site.status()["conditions"]} == {2}
+        await site.manager.sync([replace(first, pending="reading", generation=3)])
+        assert site.status()["observedGeneration"] == 2
