@@ -86,7 +86,9 @@ class Leadership:
 
     async def _try(self) -> None:
         asked = self._clock()
-        found, self._held = self._held or await self._cluster.get(f"{self._collection}/{NAME}"), None
+        # After a pause it may be another one's: who was stopped looks before it writes.
+        held, self._held = self._held if self.leads() else None, None
+        found = held or await self._cluster.get(f"{self._collection}/{NAME}")
         if found is None:
             self._held = await self._cluster.create(self._collection, self._lease(None))
         elif self._is_free(found):

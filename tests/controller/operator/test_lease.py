@@ -14,6 +14,7 @@ class Leases:
 
     def __init__(self):
         self.lease, self.version, self.away, self.forbidden = None, 0, False, False
+        self.written = 0
 
     def _answer(self):
         if self.away:
@@ -39,6 +40,7 @@ class Leases:
 
     async def replace(self, path, lease):
         self._answer()
+        self.written += 1
         if lease["metadata"]["resourceVersion"] != str(self.version):
             raise Refusal(409, "it has changed")
         self._store(lease)
@@ -80,8 +82,10 @@ async def test_a_silent_leader_is_taken_over_and_knows_before_that_it_leads_no_m
         await b._try()
         assert not (a.leads() and b.leads())
     assert LEASE_SECONDS <= world.now - begun <= LEASE_SECONDS + 2
+    written = world.server.written
     await a._try()
     assert (a.leads(), b.leads()) == (False, True)
+    assert world.server.written == written, "it looks before it writes"
     assert world.server.lease["spec"]["leaseTransitions"] == 1
 
 

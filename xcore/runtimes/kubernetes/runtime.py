@@ -176,9 +176,7 @@ class KubernetesRuntime:
         if kept is None and plugin not in self._gone:
             return None  # not heard of yet, or somebody else's: only what was wanted once is removed
         if not self._leads() or not self._mirrors.synced:
-            if kept is not None:
-                kept.state = None
-            return LOOK_AGAIN
+            return await self._look_on(kept) if kept is not None else LOOK_AGAIN
         if kept is None:
             return await self._clear(plugin)
         try:
@@ -191,6 +189,16 @@ class KubernetesRuntime:
             return await self._look_at_mounts(kept)
         finally:
             self._hints.give(plugin)
+
+    async def _look_on(self, kept: Kept) -> float:
+        """Another one writes: find out what it finds, so that every replica tells the same."""
+        kept.state = kept.failure = None
+        if not self._mirrors.synced:
+            return LOOK_AGAIN
+        try:
+            return await self._look_at_mounts(kept)
+        finally:
+            self._hints.give(kept.workload.name)
 
     async def _bring_in_line(self, kept: Kept) -> None:
         deployment, pods = self._found(kept.workload)
