@@ -25,6 +25,7 @@ from xcore.runtimes.seams import Observed
 from xcore.workload import Exit, ExitReason, Phase
 
 IN_A_ROW_FOR_LOOP = 2
+TERMINATING = "Terminating"  # what Ready says of a resource that something else holds
 
 
 @dataclass(frozen=True, slots=True)

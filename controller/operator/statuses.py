@@ -14,6 +14,7 @@ from xcore.manager import Manager
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.objects import collection
 from xcore.runtimes.kubernetes.queue import KeyQueue
+from xcore.status import TERMINATING
 from xcore.xhooks import LONGEST_QUEUE, Event, InstanceExited, PluginRefused, StatusChanged
 
 _log = logging.getLogger("xcore.operator")
@@ -78,7 +79,8 @@ class StatusWriter:
 
     async def _look(self, place: str) -> float | None:
         namespace, _, name = place.partition("/")
-        item, status = self._resources.get((namespace, name)), self._manager.status_of(place)
+        item = self._resources.get((namespace, name))
+        status = self._wanted(place, item) if item is not None else None
         if item is None or status is None or not self._leads():
             return None
         wanted = _settled(status, item.get("status", {}))
@@ -87,6 +89,12 @@ class StatusWriter:
                 f"{collection('Plugin', namespace)}/{name}/status", _patch(wanted, item)
             )
         return None
+
+    def _wanted(self, place: str, item: Object) -> dict[str, Any] | None:
+        """Give what is so of a resource; of one that is being deleted nothing runs, whatever still holds it."""
+        if "deletionTimestamp" in item["metadata"]:
+            return _terminating(item, self._clock.time())
+        return self._manager.status_of(place)
 
     async def _tell(self, place: str, event: InstanceExited | PluginRefused) -> None:
         namespace, _, name = place.partition("/")
@@ -121,6 +129,24 @@ class StatusWriter:
             await self._cluster.create(collection("Event", namespace), told)
         except XcoreError as error:
             _log.warning("%s: an event could not be written: %s", place, error.detail)
+
+
+def _terminating(item: Object, now: float) -> dict[str, Any] | None:
+    """Give the last status with what holds the resource; None where it never had one."""
+    before = item.get("status")
+    if not before:
+        return None
+    held = ", ".join(item["metadata"].get("finalizers", ()))
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": TERMINATING,
+        "message": f"it is being deleted, and stays until its finalizers are removed: {held}",
+        "lastTransitionTime": rfc3339(now),
+        "observedGeneration": item["metadata"]["generation"],
+    }
+    others = [condition for condition in before.get("conditions", ()) if condition["type"] != "Ready"]
+    return {**before, "readyReplicas": 0, "conditions": [*others, ready]}
 
 
 def _settled(status: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
