@@ -1,5 +1,6 @@
 """Fixtures for tests marked `kubernetes`."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from sandbox_image.tag import image_tag
 from tests.cluster.fixtures import Cluster
 from tests.kubernetes.release import Release, released
 from tests.kubernetes.rendering import ROOT
+from xcore import crd
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,14 @@ def controller_image(cluster: Cluster, sandbox_image: str) -> str:
     """The controller's image, on every node there is; beside that of the sandboxes it starts."""
     cluster.load(controller.image_tag(), controller.release_tag())
     return controller.image_tag()
+
+
+@pytest.fixture(scope="session")
+def definitions(cluster: Cluster) -> None:
+    """What a Plugin is; the definitions stay, for they may have been there before."""
+    wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": crd.definitions()})
+    cluster.kubectl("apply", "--filename=-", input=wanted)
+    cluster.kubectl("wait", "--for=condition=Established", "crd/plugins.xcore.dev", "--timeout=30s")
 
 
 @pytest.fixture(scope="session")

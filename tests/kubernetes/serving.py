@@ -42,7 +42,9 @@ class Calls:
 
 
 @asynccontextmanager
-async def calling(url: str, key: str, *, per_second: int = PER_SECOND) -> AsyncIterator[Calls]:
+async def calling(
+    url: str, key: str, *, action: str = "hello/greet", per_second: int = PER_SECOND
+) -> AsyncIterator[Calls]:
     """Call at a steady pace, whatever becomes of the calls before; those under way at the end are waited for."""
     calls, under_way = Calls(), set[asyncio.Task[None]]()
     headers = {"Authorization": f"Bearer {key}"}
@@ -50,7 +52,7 @@ async def calling(url: str, key: str, *, per_second: int = PER_SECOND) -> AsyncI
 
         async def call() -> None:
             try:
-                answer = await client.post("/app/hello/greet", json={"name": "Ada"})
+                answer = await client.post(f"/app/{action}", json={})
                 outcome = "200" if answer.status_code == 200 else f"{answer.status_code} {answer.text}"
             except httpx.HTTPError as error:
                 outcome = repr(error)

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.fixtures import Cluster
+from tests.cluster.fixtures import RESTRICTED, Cluster
 from tests.harness import KEY, XCORE, Answer, Controller, until
+from tests.kubernetes import beside
 from tests.support import HELLO, document, write_plugin
 from tests.xcore.archives import tar_gz
-from xcore import crd
 
 pytestmark = pytest.mark.kubernetes
 
 PLUGINS, HELLO_AT = "/api/v1/plugins", "/api/v1/plugins/hello"
+MADE = ("pods", "deployments", "configmaps", "controllerrevisions")
 AGAIN = HELLO.replace("Hello {name}", "Again {name}")
 
 
@@ -35,15 +36,7 @@ class House:
         self.first, self.second = self.controller("first"), self.controller("second")
 
     def controller(self, name: str) -> Controller:
-        (self.path / f"{name}-plugins").mkdir()
-        settings = {
-            "XCORE_RUNTIME": "kubernetes",
-            "XCORE_KUBECONFIG": str(self.cluster.kubeconfig),
-            "XCORE_PLUGIN_NAMESPACES": json.dumps(self.namespaces),
-        }
-        # The name of the host is the name of the replica.
-        prefix = ("unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh")
-        return Controller(self.path / f"{name}-plugins", self.path / name, settings, prefix)
+        return beside.controller(self.path, name, self.namespaces, self.cluster.kubeconfig)
 
     def xcore(self, *arguments: str, of: Controller | None = None, code: int = 0) -> str:
         """What the command line printed."""
@@ -70,36 +63,37 @@ class House:
         return items
 
 
-@pytest.fixture(scope="module", autouse=True)
-def definitions(cluster: Cluster) -> None:
-    """What a Plugin is; the definitions stay, for they may have been there before."""
-    wanted = json.dumps({"apiVersion": "v1", "kind": "List", "items": crd.definitions()})
-    cluster.kubectl("apply", "--filename=-", input=wanted)
-    cluster.kubectl("wait", "--for=condition=Established", "crd/plugins.xcore.dev")
-
-
-@pytest.fixture
-def second_namespace(cluster: Cluster) -> Iterator[str]:
-    name = f"other-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture
-def house(
-    cluster: Cluster, namespace: str, second_namespace: str, tmp_path: Path, sandbox_image: str
+@pytest.fixture(scope="module")
+def running(
+    cluster: Cluster, definitions: None, sandbox_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
-    made = House(cluster, (namespace, second_namespace), tmp_path)
+    """The house for all tests of this module: two controllers take seconds to start."""
+    names = f"api-{secrets.token_hex(3)}", f"other-{secrets.token_hex(3)}"
+    for name in names:
+        cluster.kubectl("create", "namespace", name)
+        cluster.kubectl("label", "namespace", name, RESTRICTED)
+    made = House(cluster, names, tmp_path_factory.mktemp("house"))
     controllers = (made.first, made.second)
     try:
-        for controller in controllers:
-            controller.start()
+        with ThreadPoolExecutor(2) as both:
+            list(both.map(Controller.start, controllers))
         yield made
     finally:
         for controller in controllers:
             if controller.process is not None and controller.process.poll() is None:
                 controller.stop()
+        cluster.kubectl("delete", "namespace", *names, "--wait=false")
+
+
+@pytest.fixture
+def house(running: House) -> Iterator[House]:
+    """Nothing in it, and nobody remembers anything."""
+    yield running
+    for namespace in running.namespaces:
+        running.cluster.kubectl("-n", namespace, "delete", "plugins,quota", "--all")
+    until(lambda: not any(running.names(kind) for kind in MADE), 60, "an empty house")
+    for controller in (running.first, running.second):
+        until(lambda c=controller: c.request("GET", PLUGINS).json["items"] == [], 20, "nothing known")
 
 
 def body(name: str = "hello", **spec: Any) -> dict[str, Any]:
@@ -148,7 +142,7 @@ def test_the_command_line_works_unchanged_and_through_any_replica(house: House) 
     assert house.names("pods") != before
 
     house.xcore("delete", "hello", "--wait", of=house.second)
-    for kind in ("pods", "deployments", "configmaps", "controllerrevisions"):
+    for kind in MADE:
         assert house.names(kind) == []
     assert house.first.request("GET", "/api/v1/plugins/hello").status == 404
 

@@ -45,12 +45,12 @@ spec:
   terminationGracePeriodSeconds: 1
   probes: {{liveness: {{periodSeconds: 1, failureThreshold: 2}}}}
 """
-NAMES = ("killed", "fat", "hung")
+NAMES = ("killed", "stopped", "fat", "hung")
 
 
 @pytest.fixture(scope="module")
 def harmed(pair: Release) -> Release:
-    """Three plugins that served: one's processes were killed, one took more memory than it has, one hangs."""
+    """Plugins that served: one's processes were killed, another's stopped; one took more memory than it has, one hangs."""
     cluster = pair.cluster
     documents = CODE + "".join(PLUGIN.format(name=name) for name in NAMES)
     cluster.kubectl("apply", "-n", pair.plugins, "-f", "-", input=documents)
@@ -61,10 +61,12 @@ def harmed(pair: Release) -> Release:
         for name, action in (("hung", "hang"), ("fat", "fill")):
             with pytest.raises(httpx.TimeoutException):
                 raise_for(client.post(f"/app/{name}/{action}"))
-    (pod,) = cluster.get("pods", "-n", pair.plugins, "--selector=xcore.dev/plugin=killed,pod-template-hash")
-    for pid in cluster.processes_of(pair.plugins, pod["metadata"]["name"]):
-        with contextlib.suppress(ProcessLookupError):  # the first that goes takes the others with it
-            os.kill(pid, signal.SIGKILL)
+    for name, number in (("killed", signal.SIGKILL), ("stopped", signal.SIGSTOP)):
+        selector = f"--selector=xcore.dev/plugin={name},pod-template-hash"
+        (pod,) = cluster.get("pods", "-n", pair.plugins, selector)
+        for pid in cluster.processes_of(pair.plugins, pod["metadata"]["name"]):
+            with contextlib.suppress(ProcessLookupError):  # the first that goes takes the others with it
+                os.kill(pid, number)
     return pair
 
 
@@ -91,7 +93,8 @@ def noted(release: Release, name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("killed", "Signal"), ("fat", "OutOfMemory"), ("hung", "ProbeFailed")]
+    ("name", "reason"),
+    [("killed", "Signal"), ("stopped", "ProbeFailed"), ("fat", "OutOfMemory"), ("hung", "ProbeFailed")],
 )
 def test_an_instance_that_ended_is_replaced_and_the_reason_is_told(
     harmed: Release, name: str, reason: str
