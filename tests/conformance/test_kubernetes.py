@@ -47,6 +47,10 @@ class TestKubernetes(RealContract):
         yield
         cluster.kubectl("delete", "namespace", f"{namespace}-another", "--ignore-not-found", "--wait=false")
 
+    async def leave(self, runtime: Runtime) -> None:
+        """The namespace goes, with all that is in it: the next test does not wait for that."""
+        await runtime.aclose()
+
     async def make(self, owner: str = "first") -> Runtime:
         namespace = self.namespace if owner == "first" else f"{self.namespace}-{owner}"
         if owner != "first":

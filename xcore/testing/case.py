@@ -91,6 +91,13 @@ class RuntimeCase:
         found: dict[str, float] = json.loads(body)
         return found
 
+    async def leave(self, runtime: Runtime) -> None:
+        """End a runtime and what it runs."""
+        try:
+            await self.during(runtime.stop_all())
+        finally:
+            await runtime.aclose()
+
     async def pause(self) -> None:
         """Let a little time pass."""
         await asyncio.sleep(0.02)
@@ -104,10 +111,7 @@ class RuntimeCase:
         try:
             yield runtime
         finally:
-            try:
-                await self.during(runtime.stop_all())
-            finally:
-                await runtime.aclose()
+            await self.leave(runtime)
 
     async def during(self, work: Any) -> None:
         """Let time pass until some work is done."""

@@ -73,6 +73,24 @@ async def test_a_failure_is_tried_again_and_holds_up_nobody(monkeypatch):
         assert seen.count("good") == 1
 
 
+async def test_a_key_that_goes_on_failing_is_counted_until_it_does_not(monkeypatch):
+    """The first few times are a hiccup."""
+    monkeypatch.setattr(queue, "FIRST_PAUSE", 0.001)
+    counts, away = [], True
+
+    async def look(key):
+        counts.append(keys.failing)
+        if away:
+            raise RuntimeUnavailable("away")
+
+    async with working(look) as keys:
+        keys.add("bad")
+        await until(lambda: keys.failing == 1)
+        assert counts[: queue.SEVERAL] == [0] * queue.SEVERAL
+        away = False
+        await until(lambda: keys.failing == 0)
+
+
 async def test_who_wants_to_be_called_again_is():
     seen = []
 
