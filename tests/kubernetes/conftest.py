@@ -21,9 +21,9 @@ def sandbox_image(cluster: Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def controller_image(cluster: Cluster, sandbox_image: str) -> str:
+def controller_image(cluster: Cluster) -> str:
     """The controller's image, on every node there is; beside that of the sandboxes it starts."""
-    cluster.load(controller.image_tag(), controller.release_tag())
+    cluster.load(image_tag(), controller.image_tag(), controller.release_tag())
     return controller.image_tag()
 
 
