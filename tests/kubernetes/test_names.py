@@ -39,7 +39,7 @@ def test_of_two_that_want_one_name_the_older_has_it(pair: Release) -> None:
             seconds=20,
         )
         message = condition(pair, "twin", "Accepted", pair.name)[2]
-        assert message == f"the resource {pair.plugins}/twin already declares the name twin"
+        assert message == f"the resource {pair.plugins}/twin already has the name twin"
         assert pair.cluster.get("pods", "-n", pair.name, "--selector=xcore.dev/plugin=twin") == []
         assert says(pair, "twin") == '"Older Ada"'
         delete(pair, older)

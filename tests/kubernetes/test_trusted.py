@@ -51,7 +51,7 @@ def test_trusted_plugins_run_beside_those_of_the_cluster(
         assert status["runtime"] == "inprocess"
         cluster.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(CLASH))
         until(lambda: accepted(cluster, namespace)["reason"] == "RouteConflict", 20)
-        assert accepted(cluster, namespace)["message"] == "the folder clock already declares the name clock"
+        assert accepted(cluster, namespace)["message"] == "the folder clock already has the name clock"
         assert controller.request("POST", "/app/clock/now", json={}).status == 200
         refused = controller.request("GET", "/api/v1/plugins/lost/status").json
         assert refused["conditions"][0]["reason"] == "NotSupported"
