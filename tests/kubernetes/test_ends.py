@@ -57,10 +57,11 @@ def harmed(pair: Release) -> Release:
     named = [f"plugin/{name}" for name in NAMES]
     cluster.kubectl("wait", "--for=condition=Ready", *named, "-n", pair.plugins, "--timeout=60s")
     headers = {"Authorization": f"Bearer {pair.key()}"}
-    with httpx.Client(base_url=service_of(pair), headers=headers, timeout=1, trust_env=False) as client:
+    with httpx.Client(base_url=service_of(pair), headers=headers, timeout=30, trust_env=False) as client:
         for name, action in (("hung", "hang"), ("fat", "fill")):
-            with pytest.raises(httpx.TimeoutException):
-                raise_for(client.post(f"/app/{name}/{action}"))
+            # Until the instance ends under the call: whoever hangs up earlier on a busy machine calls it off.
+            answer = client.post(f"/app/{name}/{action}")
+            assert answer.status_code in {502, 503, 504}, answer.text
     for name, number in (("killed", signal.SIGKILL), ("stopped", signal.SIGSTOP)):
         selector = f"--selector=xcore.dev/plugin={name},pod-template-hash"
         (pod,) = cluster.get("pods", "-n", pair.plugins, selector)
@@ -68,12 +69,6 @@ def harmed(pair: Release) -> Release:
             with contextlib.suppress(ProcessLookupError):  # the first that goes takes the others with it
                 os.kill(pid, number)
     return pair
-
-
-def raise_for(answer: httpx.Response) -> None:
-    """An instance that ends under a call is as good as one that does not answer."""
-    assert answer.status_code in {502, 503, 504}, answer.text
-    raise httpx.ReadTimeout(answer.text)
 
 
 def ended(release: Release, name: str, reason: str) -> dict[str, Any]:
