@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from controller.api.problems import problem_body
 
 if TYPE_CHECKING:
-    from controller.dataplane.protocol import DataPlaneProtocol
+    from controller.dataplane.client import Client
     from controller.dataplane.request import Refusal, Request
 
 
@@ -18,7 +18,7 @@ class Answer:
 
     __slots__ = ("_aged", "_bodied", "_chunked", "_client", "_out", "_request", "begun", "status")
 
-    def __init__(self, client: DataPlaneProtocol, request: Request) -> None:
+    def __init__(self, client: Client, request: Request) -> None:
         self._client, self._request = client, request
         self._out: list[bytes] = []
         self._chunked = self._bodied = self._aged = self.begun = False

@@ -14,12 +14,11 @@ from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
 from xcore.errors import UpstreamError, UpstreamIdentity
-from xcore.routes import HOLD_SECONDS
+from xcore.routes import HOLD_SECONDS, Target
 
 if TYPE_CHECKING:
+    from controller.dataplane.client import Client
     from controller.dataplane.connection import Connection
-    from controller.dataplane.protocol import DataPlaneProtocol
-    from xcore.routes import Target
 
 REDIAL_SECONDS = 0.1
 MAX_SENDINGS = 3
@@ -51,7 +50,7 @@ class Exchange:
         "request",
     )
 
-    def __init__(self, plane: DataPlane, client: DataPlaneProtocol, request: Request) -> None:
+    def __init__(self, plane: DataPlane, client: Client, request: Request) -> None:
         self._plane, self._client, self.request = plane, client, request
         self.answer = Answer(client, request)
         self.done = self._admitted = False
@@ -64,14 +63,12 @@ class Exchange:
         self._way: Way = plane.nowhere
         self._policy: Policy
 
-    # -- admission ----------------------------------------------------------------------------------------------
-
     def begin(self) -> None:
         """Take a place at the plugin, or in its queue."""
         request, plane = self.request, self._plane
         way = self._way = plane.ways.get(request.plugin, plane.nowhere)
         try:
-            self._policy = admit(request, way, plane.gate, self._client.address)
+            self._policy = self._judge()
         except Refusal as refusal:
             self._refuse(refusal)
             return
@@ -84,6 +81,9 @@ class Exchange:
             self.fail("QueueFull", f"{request.plugin} has all the requests it can take", retry_after=1)
         else:
             self._queue_until = self._started + way.queue_seconds
+
+    def _judge(self) -> Policy:
+        return admit(self.request, self._way, self._plane.gate, self._client.address)
 
     def admitted(self) -> None:
         """There is a place for this request."""

@@ -31,6 +31,12 @@ class Policy(NamedTuple):
     max_body: int
     lines: bytes  # of a head, for the plugin
 
+    def within(self, seconds: float) -> Policy:
+        """The same with another deadline, for an answer that nobody waits for."""
+        rest = self.lines.partition(b"\r\n")[2]
+        lines = b"xcore-deadline-seconds: %g\r\n%b" % (seconds, rest)
+        return self._replace(first_byte=seconds, idle=seconds, total=seconds, lines=lines)
+
 
 class Counters:
     """Requests of one plugin: by status, and how long they took (a histogram over BUCKETS, in seconds)."""

@@ -6,11 +6,16 @@ drains and deadlines hold for it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.frames import GOING_AWAY
 from controller.dataplane.handshake import BadAgreement, Offer, check_origin
 from controller.dataplane.request import Refusal
 from controller.dataplane.tunnel import CLOSE_SECONDS, Tunnel
+
+if TYPE_CHECKING:
+    from controller.dataplane.protocol import DataPlaneProtocol
 
 # How long they go on when the controller is to end: it gives requests 25 s.
 LEAVE_SECONDS = 20.0
@@ -53,8 +58,9 @@ class WebSocketExchange(Exchange):
             super().answered()
 
     def upgraded(self, lines: list[bytes], special: dict[bytes, bytes], rest: bytes) -> None:
-        upstream, client = self._upstream, self._client
+        upstream = self._upstream
         assert upstream is not None
+        client = cast("DataPlaneProtocol", self._client)  # nobody else shakes hands
         try:
             agreed = self._offer.agreed(special)
         except BadAgreement as bad:
