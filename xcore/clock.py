@@ -33,6 +33,13 @@ class SystemClock:
             return False
 
 
+class WallClock(SystemClock):
+    """What clocks on walls show, also after they were set: for what people have put on a time of day."""
+
+    def time(self) -> float:
+        return time.time()
+
+
 async def sleep(clock: Clock, seconds: float) -> None:
     await clock.wait(asyncio.Event(), seconds)
 

@@ -6,11 +6,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from integrations.database import schema
+from integrations.database import schema, tables_tasks
 from integrations.database.address import InvalidAddress, address
 from integrations.database.database import Database
 from integrations.database.schema import SchemaMismatch
 from integrations.database.tables import Base
+
+assert tables_tasks  # its tables belong to the models
 
 
 async def set_version(database, version):
