@@ -19,6 +19,7 @@ import uvloop
 from fastapi import FastAPI
 
 from controller import logs
+from controller.agenda import make_agenda
 from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane.plane import DataPlane
@@ -36,6 +37,7 @@ from integrations.integrate import integrate
 from integrations.keys import open_admin_key
 from integrations.legacy.folders import LegacyFolders
 from integrations.once import Once
+from integrations.tasks.agenda import Agenda
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
 from xcore.intake import Intake
@@ -71,6 +73,7 @@ class Parts:
     lag: LoopLag
     gate: Gate | None
     background: Background
+    agenda: Agenda
 
 
 def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_all: bool = False) -> int:
@@ -153,6 +156,7 @@ def compose(
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
     plane = DataPlane(manager.routes, gate, origins=origins)
+    agenda = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
         settings,
         ground,
@@ -165,6 +169,7 @@ def compose(
         LoopLag(),
         gate,
         Background(),
+        agenda,
     )
 
 
@@ -179,6 +184,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.database = parts.database
     app.state.degraded = parts.ground.degraded
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
+    app.state.metrics.register(metrics.Work(parts.agenda))
     app.include_router(health.router)
     app.include_router(metrics.router)
     openapi.install(app, parts.manager.routes)
@@ -191,12 +197,14 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     """Everything but the server, which takes requests meanwhile."""
     parts.plane.start()
     parts.lag.start()
+    app.state.agenda = parts.agenda
     joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, gate=parts.gate)
     installed = join_installed(
         integrations, app, parts.manager, database=parts.database, background=parts.background
     )
     async with joined, installed, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
+        parts.background.spawn("tasks", parts.agenda.scheduler.run(parts.background.stopping))
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
         watching = asyncio.create_task(_watch_folders(parts))
         try:

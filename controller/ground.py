@@ -32,6 +32,7 @@ class Ground:
     """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept.
 
     `degraded` tells, once it is joined, what the ground does not let the controller do; anybody may read it.
+    `leads`: whether this replica, of several, is the one that does what is to be done once.
     """
 
     runtime: Runtime
@@ -40,6 +41,7 @@ class Ground:
     preparations: Sequence[Preparation]
     join: Join
     degraded: Callable[[], Sequence[str]] = tuple
+    leads: Callable[[], bool] = lambda: True
 
 
 def machine_ground(settings: Settings, engine: Engine, vault: Vault, database: Database) -> Ground:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from integrations.admin import events, orders, plugins, schemas
+from integrations.admin import events, orders, plugins, schemas, tasks
 from integrations.admin.upload import Uploads
 from integrations.gate import Gate
 from integrations.journal import Journal
@@ -31,6 +31,7 @@ async def integrate(
     app.include_router(plugins.router)
     app.include_router(orders.router)
     app.include_router(events.router)
+    app.include_router(tasks.router)
     schemas.describe(app)
     listening = asyncio.create_task(journal.run())
     await asyncio.sleep(0)  # let it subscribe

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
 from controller.settings import CONFIG_VARIABLE, variables
 from docs.reference import GENERATED, with_block
-from integrations.admin import events, orders, plugins
+from integrations.admin import events, orders, plugins, tasks
 from xcore import errors, manifest, restart
 from xcore.routes import RouteTable
 from xcore.runtimes.docker import DockerEngine
@@ -159,14 +160,17 @@ def test_every_metric_is_documented():
         def names(self) -> list[str]:
             return []
 
-    collected = metrics.registry(DataPlane(RouteTable(), None), Nobody(), lambda: 0.0).collect()
+    scheduler = SimpleNamespace(ended={}, running=0)
+    work = metrics.Work(SimpleNamespace(scheduler=scheduler)).collect()
+    collected = [*metrics.registry(DataPlane(RouteTable(), None), Nobody(), lambda: 0.0).collect(), *work]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in collected}
     assert names == set(rows("docs/operations.md", "Metrics"))
 
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    routers = (plugins.router, orders.router, events.router, health.router, metrics.router, openapi.router)
+    admin = (plugins.router, orders.router, events.router, tasks.router)
+    routers = (*admin, health.router, metrics.router, openapi.router)
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods
     }

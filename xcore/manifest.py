@@ -133,7 +133,6 @@ _ONLY_DEFAULT = (
     "network.egress",
     "network.allow",
     "scaling",
-    "schedules",
 )
 # What only a cluster honours.
 _CLUSTER_ONLY = ("source.config_map", "plugin_class_name", "replicas", "storage", "update.on_failure")

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from controller.dataplane.plane import BUCKETS, Counters, DataPlane
+from integrations.tasks.agenda import Agenda
 from xcore.manager import Manager
 from xcore.status import is_true
 
@@ -73,6 +74,24 @@ class _Collector(Collector):
         for name, count in self._manager.bus.lost.items():
             lost.add_metric([name], count)
         return lost
+
+
+class Work(Collector):
+    """What the controller does by itself, beside the registry's own."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+
+    def collect(self) -> Iterator[Metric]:
+        runs = CounterMetricFamily("xcore_task_runs", "Runs that ended.", labels=["task", "state"])
+        for (task, state), count in self._agenda.scheduler.ended.items():
+            runs.add_metric([task, state], count)
+        yield runs
+        running = self._agenda.scheduler.running
+        yield GaugeMetricFamily("xcore_tasks_running", "Runs under way.", value=running)
+
+    def describe(self) -> list[Metric]:
+        return []
 
 
 def _buckets(counters: Counters) -> list[tuple[str, float]]:

@@ -40,6 +40,7 @@ COMMANDS = {
     "resume": ("plugins", "Let a suspended plugin run again."),
     "wait": ("plugins", "Wait until a plugin's condition is true."),
     "db": ("db", "Upgrade or check the database, back it up, or go back to a backup."),
+    "tasks": ("tasks", "Show what is done by the clock and how it went, or have it done now."),
     "doctor": ("doctor", "Find out what is wrong with host, controller or plugin."),
 }
 

@@ -85,7 +85,13 @@ class _Operator:
         trusted = Supervised(InProcessEngine(), clock=self._clock)
         runtime = Split(sandboxed=self._runtime, trusted=trusted)
         return Ground(
-            runtime, self._ledger, [self._resources], [code, self._bundles], self._join, self._degraded
+            runtime,
+            self._ledger,
+            [self._resources],
+            [code, self._bundles],
+            self._join,
+            degraded=self._degraded,
+            leads=self._leadership.leads,
         )
 
     def _changed(self, item: Object) -> None:

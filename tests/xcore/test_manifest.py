@@ -124,7 +124,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
     [
         ({"calls": ["other"]}, ["calls"]),
         ({"scaling": {"idleTimeoutSeconds": 60}}, ["scaling"]),
-        ({"schedules": [{"action": "a", "everySeconds": 60}]}, ["schedules"]),
         ({"network": {"egress": "PublicInternet"}}, ["network.egress"]),
         (
             {"network": {"egress": "AllowList", "allow": [{"cidr": "203.0.113.0/24", "ports": [443]}]}},
