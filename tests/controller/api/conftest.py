@@ -36,7 +36,7 @@ async def app(gate, tmp_path):
     settings.state_dir.mkdir()
     async with Database(address(None, settings.state_dir)) as database:
         vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
-        ground = machine_ground(settings, FakeEngine(SystemClock()), vault)
+        ground = machine_ground(settings, FakeEngine(SystemClock()), vault, database)
         parts = compose(settings, ground, database, gate)
         app = create_app(parts)
         async with running(parts, app, []):
