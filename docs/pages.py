@@ -71,7 +71,7 @@ def examples_page() -> str:
     lines = [
         "# Examples",
         "",
-        "Whole plugins, each with a test. `make run` serves them all but those in `containers/`, whose image has to be built first, and those of the old system.",
+        "Whole plugins, each with a test. `make run` serves them all but those in `containers/`, whose image has to be built first, those of the old system, and the program that needs no controller.",
         "",
     ]
     examples = ROOT / "examples"
@@ -85,6 +85,13 @@ def examples_page() -> str:
     for folder in sorted((examples / "legacy").iterdir()):
         lines += [f"## {folder.name}", "", "As it was written for the system before this one.", ""]
         lines += _code(folder)
+    lines += [
+        "## embedding",
+        "",
+        "A program that runs plugins by itself.",
+        "",
+        *_code(examples / "embedding"),
+    ]
     return "\n".join(lines)
 
 

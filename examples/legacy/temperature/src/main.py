@@ -25,7 +25,7 @@ class Plugin:
         self.words = json.loads(path.read_text())
 
     async def on_unload(self):
-        print("temperature_tools unloaded")  # noqa: T201  it never had anything else
+        print("temperature_tools unloaded")
 
     async def handle(self, action, payload):
         actions = {"ping": self._ping, "convert": self._convert, "feel": self._feel}
