@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from controller.cli import output
 from controller.cli.exits import Exit, Stopped
@@ -73,6 +72,5 @@ def _write(path: Path, draft: Draft) -> bool:
             raise Stopped(
                 Exit.REFUSED, "AlreadyExists", f"{path / KEPT} is there; nothing was written"
             ) from None
-    text = yaml.safe_dump(draft.document(), sort_keys=False, allow_unicode=True, width=100)
-    write(path / MANIFEST, text)
+    write(path / MANIFEST, draft.text())
     return there

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 import tarfile
 import tempfile
@@ -151,9 +150,11 @@ def _version(plugin: Any) -> Any:
 def _old_text(folder: Path) -> bytes:
     """Today's manifest for a folder of the old system, which is sent as it is."""
     try:
-        return json.dumps(FOLDERS.manifest(folder).to_dict()).encode()
+        draft = FOLDERS.draft(folder)
+        draft.manifest()
     except Invalid as error:
         raise Stopped(Exit.REFUSED, error.reason, f"{folder}: {error.detail}", error.problems) from None
+    return draft.text().encode()
 
 
 def _text(path: str, folder: Path | None) -> bytes:

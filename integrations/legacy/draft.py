@@ -6,8 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from xcore.errors import InvalidManifest, InvalidSpec, Problem
 from xcore.manifest import API_VERSION, KIND, Manifest, from_dict
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that could be taken for a number by one reader of YAML or another."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if text[:1] in "+-.0123456789" and text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,10 @@ class Draft:
 
     def document(self) -> dict[str, Any]:
         return {"apiVersion": API_VERSION, "kind": KIND, "metadata": self.metadata, "spec": self.spec}
+
+    def text(self) -> str:
+        """Give the document as YAML, as strictly written as it will be read."""
+        return yaml.dump(self.document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
     def manifest(self) -> Manifest:
         """Raise InvalidSpec with everything that is wrong, by the names of the old fields."""

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from controller.cli import app
 from controller.cli.exits import Exit
 from integrations.legacy.folders import LegacyFolders
-from tests.harness import Controller, until
+from tests.harness import KEY, Controller, until
 from xcore.manifest import parse
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "legacy"
@@ -133,6 +133,28 @@ def test_a_trusted_old_plugin_runs_in_the_controller_where_it_is_listed(open_dir
         assert feeling.json["word"] == "warm"
         assert controller.request("GET", "/app/guestbook/").json["count"] == 0
         assert controller.call("guestbook", "run", {}).json["count"] == 0
+    finally:
+        assert controller.stop() == 0
+
+
+def test_an_old_folder_is_sent_like_any_other(open_dir, folder, monkeypatch):
+    """Its manifest is translated before, whatever is written in it."""
+    manifest = folder / "plugin.yaml"
+    manifest.write_text(manifest.read_text().replace("names how they feel", "names how they feel \U0001f321"))
+    controller = Controller(
+        open_dir / "plugins", open_dir / "state", {"XCORE_RUNTIME": "process", "XCORE_ON_EXIT": "stop"}
+    )
+    controller.start()
+    monkeypatch.setenv("XCORE_URL", controller.url)
+    monkeypatch.setenv("XCORE_KEY", KEY)
+    try:
+        done = run("apply", "-f", folder)
+        assert (done.exit_code, done.stdout) == (Exit.DONE, "plugin/temperature-tools created\n"), done.output
+        assert controller.resource("temperature-tools")["spec"]["description"].endswith("\U0001f321")
+        assert controller.call("temperature-tools", "ping").json["msg"] == "pong"
+        manifest.write_text(manifest.read_text().replace('"celsius"', '"${UNIT}"'))
+        refused = run("apply", "-f", folder)
+        assert (refused.exit_code, "env.DEFAULT_UNIT" in refused.output) == (Exit.REFUSED, True)
     finally:
         assert controller.stop() == 0
 

@@ -1,9 +1,7 @@
 """What an old manifest becomes: every field somewhere, left out with a word, or refused with a reason."""
 
-import json
-
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from integrations.legacy.folders import LegacyFolders
 from integrations.legacy.old import Old
@@ -230,6 +228,8 @@ KEYS = (
 )
 
 
+@example({"description": "0o10", "author": "1_000", "version": "1e3"}, True)
+@example({"description": "\U0001f300 no", "author": "no", "version": "010"}, False)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6), st.booleans())
 def test_whatever_stands_there_is_taken_or_refused(fields, as_info):
@@ -244,7 +244,7 @@ def test_whatever_stands_there_is_taken_or_refused(fields, as_info):
     if manifest is None:
         return
     assert manifest.spec.isolation is Isolation.SANDBOXED
-    assert parse(json.dumps(draft.document()).encode(), name="it").wish() == manifest.wish()
+    assert parse(draft.text().encode(), name="it").wish() == manifest.wish()
 
 
 def test_trust_is_never_read_from_an_old_folder_by_default():
