@@ -56,10 +56,16 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-def commands_text() -> str:
-    lines = []
+def _commands() -> Iterator[tuple[str, Any]]:
     for name in COMMANDS:
         command = load_command(name)
+        inner = getattr(command, "commands", {})
+        yield from ((f"{name} {each}", inner[each]) for each in inner) if inner else [(name, command)]
+
+
+def commands_text() -> str:
+    lines = []
+    for name, command in _commands():
         context = typer.Context(command, info_name=f"xcore {name}")
         arguments, listed = [], []
         for param in command.params:

@@ -26,6 +26,7 @@ REASONS: dict[str, Kind] = {
     "PluginNotFound": Kind(404, "Plugin not found", "client"),
     "ActionNotFound": Kind(404, "Action not found", "client"),
     "TaskNotFound": Kind(404, "Task not found", "client"),
+    "KeyNotFound": Kind(404, "Key not found", "client"),
     "RevisionNotFound": Kind(404, "Revision not found", "client"),
     "MethodNotAllowed": Kind(405, "Method not allowed", "client"),
     "Conflict": Kind(409, "Conflict", "client"),

@@ -41,6 +41,7 @@ COMMANDS = {
     "wait": ("plugins", "Wait until a plugin's condition is true."),
     "db": ("db", "Upgrade or check the database, back it up, or go back to a backup."),
     "tasks": ("tasks", "Show what is done by the clock and how it went, or have it done now."),
+    "keys": ("keys", "Make, list and revoke keys."),
     "doctor": ("doctor", "Find out what is wrong with host, controller or plugin."),
 }
 

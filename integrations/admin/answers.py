@@ -49,21 +49,24 @@ def _terms(
         str, Query(max_length=MAX_NOTE, pattern=r"^[^\x00-\x1f\x7f]*$", description="Kept with the revision.")
     ] = "",
 ) -> Terms:
-    """Who asks, and `If-Match`, `If-None-Match: *`. A weak tag never matches, as RFC 9110 has it."""
+    """Who asks, and `If-Match`, `If-None-Match: *`."""
     absent = request.headers.get("if-none-match")
     if absent is not None and absent.strip() != "*":
         raise MalformedRequest("If-None-Match must be *; there is nothing else to compare here")
-    told = request.headers.getlist("if-match")
-    match: frozenset[str] | None = None
-    if told:
-        tags = [tag.strip() for tag in ",".join(told).split(",")]
-        if not all(_TAG.fullmatch(tag.removeprefix("W/")) for tag in tags):
-            raise MalformedRequest(
-                'If-Match must be *, or entity tags in double quotes, such as "1a2b3c4d-2"'
-            )
-        match = frozenset(tag.strip('"') for tag in tags if not tag.startswith("W/"))
     grant: Grant = request.state.grant
+    match = matched(request)
     return Terms(by=grant.id, note=note, match=match, absent=absent is not None, only=grant.plugins)
+
+
+def matched(request: Request) -> frozenset[str] | None:
+    """The versions `If-Match` allows, None where it is absent. A weak tag never matches, as RFC 9110 has it."""
+    told = request.headers.getlist("if-match")
+    if not told:
+        return None
+    tags = [tag.strip() for tag in ",".join(told).split(",")]
+    if not all(_TAG.fullmatch(tag.removeprefix("W/")) for tag in tags):
+        raise MalformedRequest('If-Match must be *, or entity tags in double quotes, such as "1a2b3c4d-2"')
+    return frozenset(tag.strip('"') for tag in tags if not tag.startswith("W/"))
 
 
 TermsOf = Annotated[Terms, Depends(_terms)]

@@ -7,7 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from integrations.grants import Role
+from integrations.newkey import NewKey
 from xcore.manifest import json_schema
+from xcore.schema import schema_of
 
 MAX_REVISION = 2**53
 _AT = "#/components/schemas/"
@@ -20,6 +23,10 @@ def _content(media: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "content": {kind: {"schema": schema} for kind, schema in media.items()},
         }
     }
+
+
+def _answer(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 _MANIFEST = {"$ref": f"{_AT}PluginManifest"}
@@ -49,10 +56,39 @@ ROLLBACK = _content(
         }
     }
 )
-PLUGIN: dict[str, Any] = {
-    "description": "The plugin",
-    "content": {"application/json": {"schema": {"$ref": f"{_AT}Plugin"}}},
+PLUGIN = _answer("The plugin", {"$ref": f"{_AT}Plugin"})
+
+
+_TIME = {"type": ["string", "null"], "format": "date-time"}
+_NAMES = {"type": ["array", "null"], "items": {"type": "string"}}
+_KEY = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "examples": ["0193a4b2c1de5f0c9a3b"]},
+        "name": {"type": "string", "examples": ["shop frontend"]},
+        "role": {"type": "string", "enum": [role.value for role in Role]},
+        "prefix": {"type": "string", "description": "How the key begins.", "examples": ["xck_Zk3v9QpA"]},
+        "plugins": {**_NAMES, "description": "Those it is for; null: all."},
+        "actions": {**_NAMES, "description": "Those it may call; null: all."},
+        "scopes": {"type": "array", "items": {"type": "string"}},
+        "state": {"type": "string", "enum": ["Active", "Expired", "Revoked"]},
+        "createdAt": {"type": "string", "format": "date-time"},
+        "createdBy": {"type": "string", "description": "The id of the key that made it."},
+        "expiresAt": _TIME,
+        "revokedAt": _TIME,
+        "revokedBy": {"type": "string"},
+    },
+    "required": [
+        *("id", "name", "role", "prefix", "plugins", "actions", "scopes", "state"),
+        *("createdAt", "createdBy", "expiresAt", "revokedAt", "revokedBy"),
+    ],
 }
+_SECRET = {"type": "string", "description": "The key; told once.", "examples": ["xck_Zk3v9QpA…"]}
+KEY = _answer("The key", {"$ref": f"{_AT}Key"})
+MADE_KEY = _answer(
+    "The key as it was made", {"allOf": [{"$ref": f"{_AT}Key"}], "properties": {"key": _SECRET}}
+)
+NEW_KEY = _content({"application/json": {"$ref": f"{_AT}NewKey"}})
 
 
 def describe(app: FastAPI) -> None:
@@ -72,7 +108,15 @@ def _schemas() -> dict[str, Any]:
     inner = {f"Plugin{name}": schema for name, schema in manifest.pop("$defs").items()}
     manifest.pop("$schema")
     resource = {**manifest, "properties": {**manifest["properties"], "status": {"type": "object"}}}
-    return {**inner, "PluginManifest": manifest, "Plugin": resource}
+    new_key = schema_of(NewKey)
+    return {
+        **{f"Plugin{name}": _moved(schema) for name, schema in new_key.get("$defs", {}).items()},
+        **inner,
+        "PluginManifest": manifest,
+        "Plugin": resource,
+        "Key": _KEY,
+        "NewKey": _moved({key: value for key, value in new_key.items() if key != "$defs"}),
+    }
 
 
 def _moved(node: Any) -> Any:

@@ -16,7 +16,8 @@ OPEN = {
     ("GET", "/docs"),
 }
 ADMIN, OPERATOR, CALLER, VIEWER = Role
-ALL, READERS, WRITERS = frozenset(Role), {ADMIN, OPERATOR, VIEWER}, {ADMIN, OPERATOR}
+READERS, WRITERS = {ADMIN, OPERATOR, VIEWER}, {ADMIN, OPERATOR}
+_NOTHING = {"name": "nobody", "id": "nothing", "task_id": "nothing"}
 # Who is let in, and what they are told where there is no such thing, or nothing is sent.
 ROUTES = {
     ("GET", "/api/v1/plugins"): (READERS, 200),
@@ -34,6 +35,14 @@ ROUTES = {
     ("POST", "/api/v1/plugins/{name}/suspend"): (WRITERS, 404),
     ("POST", "/api/v1/plugins/{name}/resume"): (WRITERS, 404),
     ("GET", "/api/v1/events"): (READERS, 200),
+    ("GET", "/api/v1/tasks"): (READERS, 200),
+    ("GET", "/api/v1/tasks/{task_id}"): (READERS, 404),
+    ("GET", "/api/v1/tasks/{task_id}/runs"): (READERS, 404),
+    ("POST", "/api/v1/tasks/{task_id}/run"): (WRITERS, 404),
+    ("GET", "/api/v1/keys"): ({ADMIN}, 200),
+    ("POST", "/api/v1/keys"): ({ADMIN}, 415),
+    ("GET", "/api/v1/keys/{id}"): ({ADMIN}, 404),
+    ("DELETE", "/api/v1/keys/{id}"): ({ADMIN}, 404),
 }
 
 
@@ -68,9 +77,7 @@ async def test_each_role_gets_what_it_is_there_for(client, role):
     """Each route, each role, the exact status: 403 for what it may not, else what there is to say."""
     told, expected = {}, {}
     for (method, path), (allowed, status) in ROUTES.items():
-        answer = await client.request(
-            method, path.format(name="nobody", id="nothing"), headers=authorized(role)
-        )
+        answer = await client.request(method, path.format_map(_NOTHING), headers=authorized(role))
         told[method, path] = answer.status_code
         expected[method, path] = status if role in allowed else 403
         if answer.status_code == 403:
@@ -99,7 +106,7 @@ async def test_without_one_good_key_every_route_is_401(app, client, headers):
     told = set()
     for method, path in ROUTES:
         app.state.gate._failures.clear()
-        url = path.format(name="nobody", id="nothing")
+        url = path.format_map(_NOTHING)
         answer = await client.request(method, url, headers=headers, content=b"{")
         body = answer.json()
         told.add((answer.status_code, answer.headers["www-authenticate"], body["reason"], body["detail"]))

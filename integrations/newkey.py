@@ -1,0 +1,109 @@
+"""What is said of a key that is to be made, held against what may be said. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from integrations.grants import Role
+from xcore import fields, jsonsafe
+from xcore.complaints import complaints
+from xcore.errors import Invalid, InvalidManifest, Problem
+from xcore.fields import Action, Label, Model, UniqueBy, wrong
+from xcore.schema import schema_of
+
+LONGEST_DAYS = 3660
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+
+
+class InvalidNewKey(Invalid):
+    reason = "InvalidArguments"
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise wrong("must be text on one line, without control characters")
+    return text
+
+
+def _time(text: str) -> str:
+    try:
+        if _TIME.fullmatch(text):
+            datetime.fromisoformat(text)
+            return text
+    except ValueError:
+        pass
+    raise wrong("must be a time with its zone, such as 2027-01-31T12:00:00Z")
+
+
+class NewKey(Model):
+    """The body of `POST /api/v1/keys`. Without `plugins` or `actions` it is for all of them."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain)] = Field(
+        description="What it is for, to tell it from others.", examples=["shop frontend"]
+    )
+    role: Role = Field(description="What its holder is here for.", examples=["caller"])
+    plugins: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100), UniqueBy()] | None = Field(
+        None, description="Plugins it is for; absent: all.", examples=[["shop"]]
+    )
+    actions: Annotated[tuple[Action, ...], Field(min_length=1, max_length=100), UniqueBy()] | None = Field(
+        None, description="Actions it may call; absent: all.", examples=[["buy"]]
+    )
+    scopes: Annotated[
+        tuple[Annotated[str, Field(pattern=fields.SCOPE, max_length=128)], ...],
+        Field(max_length=64),
+        UniqueBy(),
+    ] = Field((), description="What actions with access Scoped ask for.", examples=[["orders:write"]])
+    expires_at: Annotated[str, Field(max_length=40), AfterValidator(_time)] | None = Field(
+        None, description="When it ends (RFC 3339); absent: never.", examples=["2027-01-31T12:00:00Z"]
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_role(self) -> Self:
+        if self.role is Role.ADMIN and self.plugins is not None:
+            raise wrong("must be absent where role is admin: it could make itself another key", ("plugins",))
+        if self.role in {Role.ADMIN, Role.VIEWER}:
+            why = "must be absent where role is admin or viewer: the one calls everything, the other nothing"
+            if self.actions is not None:
+                raise wrong(why, ("actions",))
+            if self.scopes:
+                raise wrong(why, ("scopes",))
+        return self
+
+
+def new_key(text: bytes, *, now: float, asked_for: AbstractSet[str]) -> tuple[NewKey, float | None]:
+    """Read a body; gives when the key ends, in seconds since 1970, too. `asked_for`: the scopes there are.
+
+    Raises InvalidNewKey.
+    """
+    try:
+        said = NewKey.model_validate(jsonsafe.load(text, name="the body"), by_alias=True, by_name=False)
+    except InvalidManifest as error:
+        raise InvalidNewKey(error.detail, error.problems) from None
+    except ValidationError as error:
+        problems = complaints(error, schema=schema_of(NewKey), lines={})
+        raise InvalidNewKey("this is no key that can be made", problems) from None
+    expires = datetime.fromisoformat(said.expires_at).timestamp() if said.expires_at is not None else None
+    problems = [*_unknown(said, asked_for), *_misplaced(expires, now)]
+    if problems:
+        raise InvalidNewKey("this is no key that can be made", problems)
+    return said, expires
+
+
+def _unknown(said: NewKey, asked_for: AbstractSet[str]) -> list[Problem]:
+    there = ", ".join(sorted(asked_for)[:20]) or "none"
+    return [
+        Problem(f"scopes[{index}]", f"no action asks for {scope}; asked for: {there}")
+        for index, scope in enumerate(said.scopes)
+        if scope not in asked_for
+    ]
+
+
+def _misplaced(expires: float | None, now: float) -> list[Problem]:
+    if expires is None or now < expires <= now + LONGEST_DAYS * 86400:
+        return []
+    return [Problem("expiresAt", f"must be in the future, at most {LONGEST_DAYS} days from now")]
