@@ -47,7 +47,7 @@ class Database:
         self._one_writer = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._opened = contextlib.AsyncExitStack()
-        self._there = asyncio.Event()
+        self._there, self._gone = asyncio.Event(), asyncio.Event()
         self.away: str | None = AWAY
         self._since = time.monotonic()
 
@@ -119,6 +119,7 @@ class Database:
     def _lost(self, sentence: str) -> None:
         if self.away is None:
             self._since = time.monotonic()
+            self._gone.set()
             _log.warning("%s; requests to plugins go on", sentence)
         self.away = sentence
         self._there.clear()
@@ -149,7 +150,11 @@ class Database:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            # At once when it has just gone: perhaps it was one connection.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._gone.wait()
+            self._gone.clear()
             if self.away is None and self.file is not None:
                 continue  # a file does not go away while nobody uses it
             try:

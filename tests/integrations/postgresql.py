@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from psycopg import AsyncConnection
+
 BINARIES = Path("/usr/lib/postgresql")
 USER = "postgres"
 # As a server has it, but for the room it takes; SIGKILL of a process loses nothing the kernel has.
@@ -110,6 +112,10 @@ class Server:
             statement,
         )
         return told.stdout.strip()
+
+    async def administrator(self):
+        """Give a connection of the administrator's, to be closed by who asks."""
+        return await AsyncConnection.connect(f"host={self.directory} user={USER}", autocommit=True)
 
     def remove(self):
         if self._process is not None and self._process.poll() is None:
