@@ -22,6 +22,7 @@ from controller import logs
 from controller.agenda import make_agenda
 from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
+from controller.dataplane import calls
 from controller.dataplane.plane import DataPlane
 from controller.engines import choose_engine, in_cluster
 from controller.ground import Ground, machine_ground
@@ -45,6 +46,7 @@ from xcore.loader import Loader
 from xcore.manager import Manager
 from xcore.records import Records
 from xcore.runtimes.byisolation import ByIsolation
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.lag import LoopLag
 from xcore.sources import Sources
@@ -124,10 +126,11 @@ async def _ground(settings: Settings, vault: Vault, database: Database, *, sandb
         # Kubernetes' client is 59 MB that nobody else needs.
         ground: Any = importlib.import_module("controller.operator.ground")
         return cast("Ground", await ground.cluster_ground(settings))
-    sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read)
-    trusted = InProcessEngine(read_secrets=vault.read)
+    sockets = CallSockets(settings.state_dir / "calls")
+    sandboxes = await choose_engine(settings, owner_id(settings.state_dir), vault.read, sockets)
+    trusted = InProcessEngine(read_secrets=vault.read, calls=sockets)
     engine = sandboxes if sandbox_all else ByIsolation(sandboxed=sandboxes, trusted=trusted)
-    return machine_ground(settings, engine, vault, database)
+    return machine_ground(settings, engine, vault, database, calls=sockets)
 
 
 def compose(
@@ -155,7 +158,10 @@ def compose(
     sources = Sources([loader, *ground.doors], ground.preparations)
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     origins = frozenset(origin.encode() for origin in settings.allowed_origins)
-    plane = DataPlane(manager.routes, gate, origins=origins)
+    granted = frozenset(
+        (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
+    )
+    plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
     agenda = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
         settings,
@@ -196,6 +202,7 @@ def create_app(parts: Parts) -> FastAPI:
 async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> AsyncIterator[None]:
     """Everything but the server, which takes requests meanwhile."""
     parts.plane.start()
+    parts.ground.calls.start(calls.answers(parts.plane))
     parts.lag.start()
     app.state.agenda = parts.agenda
     joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, gate=parts.gate)
@@ -220,6 +227,7 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
                 await parts.manager.aclose(stop_instances=not kept)
             except XcoreError as error:
                 _log.error("not all of it could be taken down: %s", error)
+    parts.ground.calls.close()
     parts.plane.close()
     parts.lag.stop()
 

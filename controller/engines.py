@@ -9,6 +9,7 @@ from pathlib import Path
 from controller.settings import Settings
 from controller.values import is_loopback
 from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.docker import DockerEngine
 from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.process import ProcessEngine
@@ -25,15 +26,17 @@ def in_cluster(settings: Settings) -> bool:
     return settings.runtime == "kubernetes" or (settings.runtime == "auto" and SERVICE_ACCOUNT.is_dir())
 
 
-async def choose_engine(settings: Settings, owner: str, read_secrets: ReadSecrets) -> Engine:
+async def choose_engine(
+    settings: Settings, owner: str, read_secrets: ReadSecrets, calls: CallSockets
+) -> Engine:
     """Open and return the engine; raises RuntimeUnavailable or ImagePull with what to do about it.
 
     `docker` named outright refuses where it cannot be had. `auto` takes it when it answers, has the image and
     a trial sandbox can be reached; else it takes `process`, on loopback only, and says so.
     """
     if settings.runtime == "process":
-        return await _process(settings, read_secrets)
-    engine = docker_engine(settings, owner, read_secrets)
+        return await _process(settings, read_secrets, calls)
+    engine = docker_engine(settings, owner, read_secrets, calls)
     try:
         await engine.open()
         if settings.runtime == "auto":
@@ -43,12 +46,17 @@ async def choose_engine(settings: Settings, owner: str, read_secrets: ReadSecret
         if settings.runtime == "docker":
             raise
         _without_docker(settings, error)
-        return await _process(settings, read_secrets)
+        return await _process(settings, read_secrets, calls)
     _log.info("sandboxes run in Docker containers")
     return engine
 
 
-def docker_engine(settings: Settings, owner: str, read_secrets: ReadSecrets = no_secrets) -> DockerEngine:
+def docker_engine(
+    settings: Settings,
+    owner: str,
+    read_secrets: ReadSecrets = no_secrets,
+    calls: CallSockets | None = None,
+) -> DockerEngine:
     seccomp = importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
     return DockerEngine(
         owner=owner,
@@ -57,6 +65,7 @@ def docker_engine(settings: Settings, owner: str, read_secrets: ReadSecrets = no
         state_dir=settings.state_dir,
         host=settings.docker_host,
         read_secrets=read_secrets,
+        calls=calls,
     )
 
 
@@ -70,8 +79,8 @@ def _without_docker(settings: Settings, error: XcoreError) -> None:
     _log.warning("Docker cannot be used: %s", error.detail)
 
 
-async def _process(settings: Settings, read_secrets: ReadSecrets) -> Engine:
+async def _process(settings: Settings, read_secrets: ReadSecrets, calls: CallSockets) -> Engine:
     _log.warning("sandboxes are child processes: faults are isolated, attackers are not (for development)")
-    engine = ProcessEngine(state_dir=settings.state_dir, read_secrets=read_secrets)
+    engine = ProcessEngine(state_dir=settings.state_dir, read_secrets=read_secrets, calls=calls)
     await engine.open()
     return engine

@@ -18,6 +18,7 @@ from xcore.ledger import Ledger
 from xcore.manager import Manager
 from xcore.packing.preparation import Packing
 from xcore.records import Records
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.seams import Engine, Runtime
 from xcore.runtimes.supervised import Supervised
 from xcore.sources import Preparation, Source, Sources
@@ -31,8 +32,9 @@ Join = Callable[[Manager, Sources], AbstractAsyncContextManager[None]]
 class Ground:
     """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept.
 
-    `degraded` tells, once it is joined, what the ground does not let the controller do; anybody may read it.
-    `leads`: whether this replica, of several, is the one that does what is to be done once.
+    `calls`: where its plugins call each other. `degraded` tells, once it is joined, what the ground does not let the
+    controller do; anybody may read it. `leads`: whether this replica, of several, is the one that does what is to be
+    done once.
     """
 
     runtime: Runtime
@@ -40,11 +42,14 @@ class Ground:
     doors: Sequence[Source]
     preparations: Sequence[Preparation]
     join: Join
+    calls: CallSockets
     degraded: Callable[[], Sequence[str]] = tuple
     leads: Callable[[], bool] = lambda: True
 
 
-def machine_ground(settings: Settings, engine: Engine, vault: Vault, database: Database) -> Ground:
+def machine_ground(
+    settings: Settings, engine: Engine, vault: Vault, database: Database, *, calls: CallSockets
+) -> Ground:
     """Give the ground of one machine, whose engine starts and stops single instances."""
     state = settings.state_dir
     snapshots, sites = Snapshots(state / "snapshots"), open_sites(state)
@@ -57,4 +62,4 @@ def machine_ground(settings: Settings, engine: Engine, vault: Vault, database: D
             yield
 
     preparations: Sequence[Preparation] = [Packing(sites, engine.target, packages()), Images(engine), vault]
-    return Ground(Supervised(engine), ledger, [ledger], preparations, join)
+    return Ground(Supervised(engine), ledger, [ledger], preparations, join, calls)

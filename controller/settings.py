@@ -128,6 +128,16 @@ class Settings(BaseModel):
             'names of integrations with commas between them, or a JSON object such as {"webhook": {"url": "…"}}'
         ),
     )
+    granted_calls: Annotated[
+        tuple[Annotated[str, Field(pattern=values.GRANT)], ...], NoDecode, BeforeValidator(values.listed)
+    ] = Field(
+        (),
+        max_length=1000,
+        description="Which plugin may call which other, of those that its manifest names in spec.calls.",
+        json_schema_extra=_allowed(
+            "caller:called, such as shop:stock: a JSON list, or with commas between them"
+        ),
+    )
     allowed_origins: Annotated[
         tuple[Annotated[str, AfterValidator(values.origin)], ...],
         NoDecode,

@@ -8,9 +8,12 @@ import os
 import re
 from pathlib import Path
 
-from xcore.fields import wrong
+from xcore.fields import LABEL, wrong
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+# Two names of plugins: who calls, and who is called.
+GRANT = f"{LABEL[:-1]}:{LABEL[1:]}"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,8 +1,9 @@
 """Serves one plugin inside its sandbox: `python -m sandbox_image.runner`.
 
 Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config, legacy), `PLUGIN_PATH` (the code,
-`/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), and `PLUGIN_SOCKET` (a
-unix socket to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
+`/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), `PLUGIN_CALLS` (the
+directory of the socket by which it calls other plugins; absent where it calls none), and `PLUGIN_SOCKET` (a unix socket
+to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
 Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
 exception's own line last). SIGTERM drains requests, then runs `shutdown`; threads that never end and what is
 registered with `atexit` do not hold the process up.
@@ -28,6 +29,7 @@ import uvloop
 from sandbox_image import importpath, stdio
 from sandbox_image.server import Config, HttpProtocol, Server
 from xcore.plugin.asgi import ASGIApp, Receive, Scope, Send, header
+from xcore.plugin.calling import Calls, calls_in, nobody
 from xcore.plugin.contract import Context
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
@@ -167,7 +169,7 @@ def _config(host: Host) -> Config:
 
 def _load() -> Host:
     spec = _spec()
-    context = make_context(spec, _secrets())
+    context = make_context(spec, _secrets(), _calls())
     code, site = os.environ.get("PLUGIN_PATH", "/plugin"), os.environ.get("PLUGIN_SITE")
     if spec.legacy is None:
         importpath.extend(code, site)
@@ -202,6 +204,11 @@ def _secrets() -> dict[str, bytes]:
         path for path in Path(os.environ.get("PLUGIN_SECRETS", "/run/secrets")).glob("*/*") if path.is_file()
     )
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+
+
+def _calls() -> Calls:
+    directory = os.environ.get("PLUGIN_CALLS")
+    return calls_in(Path(directory)) if directory else nobody
 
 
 def _import(name: str) -> object:

@@ -85,7 +85,7 @@ def test_the_tutorial_works_as_printed(newcomer):
 def reader(home, runtime) -> Iterator[Walk]:
     """Has a controller running where no plugin is yet, and stands in a checkout."""
     shutil.copytree(ROOT / "examples", home / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    settings = {"XCORE_RUNTIME": runtime, "XCORE_ON_EXIT": "stop"}
+    settings = {"XCORE_RUNTIME": runtime, "XCORE_ON_EXIT": "stop", "XCORE_GRANTED_CALLS": "shop:stock"}
     controller = Controller(home / "plugins", home / "state", settings)
     controller.start()
     told = {"XCORE_URL": controller.url, "XCORE_KEY": KEY, "XCORE_STATE_DIR": str(home / "state")}

@@ -91,6 +91,8 @@ class Manifest(Model):
         Fields at their default are left out, so that a field added in a later version rolls nobody.
         """
         wanted = self.spec.model_dump(mode="json", by_alias=True, include=_ROLLING, exclude_defaults=True)
+        if self.spec.calls:
+            wanted["calls"] = True  # whom it may call changes in place; that it may call at all does not
         limits = self.spec.resources
         wanted["resources"] = {
             "cpu": limits.cpu_cores,
@@ -127,7 +129,6 @@ def json_schema() -> JsonSchemaValue:
 
 # Valid, but version 0.1 honours the default alone.
 _ONLY_DEFAULT = (
-    "calls",
     "traffic.retry",
     "traffic.circuit_breaker",
     "network.egress",

@@ -49,6 +49,7 @@ REASONS: dict[str, Kind] = {
     "UpstreamUnreachable": Kind(502, "Plugin unreachable", "plugin"),
     "UpstreamInvalid": Kind(502, "Invalid answer", "plugin"),
     "UpstreamIdentity": Kind(502, "Plugin not identified", "plugin"),
+    "CallLoop": Kind(508, "Plugins call each other without end", "plugin"),
     "PluginNotReady": Kind(503, "Plugin not ready", "plugin"),
     "QueueFull": Kind(503, "Too many requests under way", "plugin"),
     "Draining": Kind(503, "Shutting down", "controller"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.dataplane.admission import IN_DOUBT, admit, not_ready, overdue, too_large
-from controller.dataplane.answer import Answer
+from controller.dataplane.flow import NEVER as _NEVER, Flow
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy, Way
@@ -23,45 +23,33 @@ if TYPE_CHECKING:
 REDIAL_SECONDS = 0.1
 MAX_SENDINGS = 3
 CLIENT_GONE = 499
-_NEVER = float("inf")
 
 
-class Exchange:
+class Exchange(Flow):
     """`begin` first, then the client's body by `feed` and `feed_end`; the client's protocol hears `exchange_done`."""
 
     __slots__ = (
         "_admitted",
         "_avoid",
-        "_client",
-        "_deadline",
         "_hold_until",
-        "_last",
-        "_plane",
-        "_policy",
         "_queue_until",
         "_redial_at",
         "_sendings",
         "_started",
         "_target",
-        "_upstream",
         "_way",
-        "answer",
         "done",
-        "request",
     )
 
     def __init__(self, plane: DataPlane, client: Client, request: Request) -> None:
-        self._plane, self._client, self.request = plane, client, request
-        self.answer = Answer(client, request)
+        super().__init__(plane, client, request)
         self.done = self._admitted = False
         self._sendings = 0
-        self._started = self._last = plane.clock()
-        self._deadline = self._hold_until = self._redial_at = self._queue_until = _NEVER
-        self._upstream: Connection | None = None
+        self._started = self._last
+        self._hold_until = self._redial_at = self._queue_until = _NEVER
         self._target: Target | None = None
         self._avoid: set[Target] = set()  # those that refused it just now
         self._way: Way = plane.nowhere
-        self._policy: Policy
 
     def begin(self) -> None:
         """Take a place at the plugin, or in its queue."""
@@ -146,7 +134,10 @@ class Exchange:
             if request.expects and not request.size:
                 client.invite()
             client.resume_request()
-        head = request.head(self._policy.lines, client.forwarded_lines, cut=self._way.cut)
+        lines = self._policy.lines
+        if self._way.calls and self._target is not None:
+            lines += self._plane.chains.enter(self._target.instance, self)
+        head = request.head(lines, client.forwarded_lines, cut=self._way.cut)
         upstream.transport.write(head)
         if client.write_paused:
             upstream.transport.pause_reading()  # it still has to read an earlier answer
@@ -176,14 +167,6 @@ class Exchange:
         if self._upstream is not None and (end := request.end()):
             self._upstream.transport.write(end)
 
-    def upstream_full(self) -> None:
-        if not self.request.complete:
-            self._client.pause_request()
-
-    def upstream_writable(self) -> None:
-        self._last = self._plane.clock()
-        self._client.resume_request()
-
     # -- the answer ---------------------------------------------------------------------------------------------
 
     def head_received(self, status: int, lines: list[bytes], length: int | None, *, bodiless: bool) -> None:
@@ -203,15 +186,6 @@ class Exchange:
         if not self.request.complete:
             self.request.keep_alive = False
         self._close()
-
-    def client_full(self) -> None:
-        if self._upstream is not None:
-            self._upstream.transport.pause_reading()
-
-    def client_writable(self) -> None:
-        self._last = self._plane.clock()
-        if self._upstream is not None:
-            self._upstream.transport.resume_reading()
 
     # -- what can go wrong --------------------------------------------------------------------------------------
 
@@ -287,6 +261,7 @@ class Exchange:
         target, self._target = self._target, None
         if target is not None:
             target.leave()
+            self._plane.chains.leave(self)
         return target
 
     def _close(self) -> None:

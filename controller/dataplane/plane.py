@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Set as AbstractSet
 from typing import TYPE_CHECKING
 
+from controller.dataplane.chains import Chains
 from controller.dataplane.limits import Bulkhead
 from controller.dataplane.upstream import IDLE_SECONDS, IMAGE_IDLE_SECONDS, Pool, dialler
 from controller.dataplane.way import BUCKETS, Counters, Way
@@ -24,7 +25,7 @@ TICK = 0.1
 
 class DataPlane:
     """One per controller. `gate` knows the keys that are good, None switches authentication off. `clock` gives seconds that only grow. `origins`: beside our own, those whose
-    pages may open WebSockets; in lower case.
+    pages may open WebSockets; in lower case. `granted`: who may call whom.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class DataPlane:
         clock: Callable[[], float] = time.monotonic,
         *,
         origins: AbstractSet[bytes] = frozenset(),
+        granted: AbstractSet[tuple[str, str]] = frozenset(),
     ) -> None:
-        self.origins = origins
+        self.origins, self.granted, self.chains = origins, granted, Chains()
         self.routes, self.gate, self.clock = routes, gate, clock
         self.active: set[Exchange] = set()
         self.ways: dict[str, Way] = {}

@@ -169,9 +169,12 @@ class DataPlaneProtocol(EndingProtocol):
         request.plugin, request.action = target
         request.request_id = request.request_id or self._plane.new_request_id()
         request.keep_alive = self.parser.should_keep_alive() and not self._plane.draining
-        kind = Exchange if request.handshake is None else WebSocketExchange
-        self._exchange = kind(self._plane, self, request)
+        self._exchange = self._exchange_of(request)
         self._exchange.begin()
+
+    def _exchange_of(self, request: Request) -> Exchange:
+        kind = Exchange if request.handshake is None else WebSocketExchange
+        return kind(self._plane, self, request)
 
     def _to_asgi(self, request: Request, headers: rules.Headers) -> None:
         super().on_message_begin()

@@ -33,9 +33,17 @@ class Policy(NamedTuple):
 
     def within(self, seconds: float) -> Policy:
         """The same with another deadline, for an answer that nobody waits for."""
-        rest = self.lines.partition(b"\r\n")[2]
-        lines = b"xcore-deadline-seconds: %g\r\n%b" % (seconds, rest)
-        return self._replace(first_byte=seconds, idle=seconds, total=seconds, lines=lines)
+        return self._replace(first_byte=seconds, idle=seconds, total=seconds, lines=self._lines(seconds))
+
+    def no_longer(self, seconds: float, told: bytes) -> Policy:
+        """The same for a request that has so long at most; the plugin is `told` some lines more."""
+        left = max(0.001, seconds)
+        first_byte = min(self.first_byte, left)
+        lines = self._lines(first_byte) + told
+        return self._replace(first_byte=first_byte, total=min(self.total, left), lines=lines)
+
+    def _lines(self, seconds: float) -> bytes:
+        return _deadline(seconds) + self.lines.partition(b"\r\n")[2]
 
 
 class Counters:
@@ -55,11 +63,12 @@ class Counters:
 
 
 class Way:
-    """One per routed plugin. `cut`: bytes of a target it is not sent. `route` is None once the plugin is gone; requests under way still hold on to it."""
+    """One per routed plugin. `cut`: bytes of a target it is not sent; `calls`: the plugins it may call, for its part. `route` is None once the plugin is gone; requests under way still hold on to it."""
 
     __slots__ = (
         "_manifest",
         "bulkhead",
+        "calls",
         "counters",
         "cut",
         "declared",
@@ -76,6 +85,7 @@ class Way:
     def __init__(self) -> None:
         self.bulkhead, self.counters = Bulkhead(), Counters()
         self.held: set[Exchange] = set()
+        self.calls: frozenset[str] = frozenset()
         self.route: Route | None = None
         self.pools: dict[Target, Pool] = {}
         self.turn = 0
@@ -91,6 +101,7 @@ class Way:
         # An image knows nothing of the prefix it is served below: its paths begin where the prefix ends.
         prefix = f"/app/{route.plugin}" if spec.source.image else ""
         self.cut = len(prefix)
+        self.calls = frozenset(spec.calls)
         self.declared = {item.name: _policy(item, prefix) for item in spec.actions}
         self.default = _policy(route.manifest.action(""), prefix)
         self.limit = spec.traffic.max_concurrent_requests
@@ -122,5 +133,9 @@ def _policy(item: ActionSpec, prefix: str) -> Policy:
         idle=times.idle_seconds,
         total=times.max_duration_seconds,
         max_body=item.max_body_bytes,
-        lines=b"xcore-deadline-seconds: %g\r\n%b" % (times.first_byte_seconds, told),
+        lines=_deadline(times.first_byte_seconds) + told,
     )
+
+
+def _deadline(seconds: float) -> bytes:
+    return b"xcore-deadline-seconds: %g\r\n" % seconds

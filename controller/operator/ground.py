@@ -19,6 +19,7 @@ from xcore.bundle import Snapshots
 from xcore.clock import Clock, SystemClock
 from xcore.errors import XcoreError
 from xcore.manager import Manager
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.kubernetes.client import Cluster, Object, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
@@ -55,7 +56,7 @@ def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[P
 
 class _Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self._cluster, self._state_dir = cluster, settings.state_dir
         self._clock: Clock = SystemClock()
         namespaces, namespace = settings.plugin_namespaces, own_namespace()
         default = (*namespaces, DEFAULT_NAMESPACE)[0]
@@ -82,7 +83,8 @@ class _Operator:
 
     def ground(self) -> Ground:
         code = CodeMaps(self._cluster, self._snapshots, version=self._resources.map_version)
-        trusted = Supervised(InProcessEngine(), clock=self._clock)
+        calls = CallSockets(self._state_dir / "calls")
+        trusted = Supervised(InProcessEngine(calls=calls), clock=self._clock)
         runtime = Split(sandboxed=self._runtime, trusted=trusted)
         return Ground(
             runtime,
@@ -90,6 +92,7 @@ class _Operator:
             [self._resources],
             [code, self._bundles],
             self._join,
+            calls=calls,
             degraded=self._degraded,
             leads=self._leadership.leads,
         )

@@ -122,7 +122,6 @@ def test_yaml_that_cannot_be_read_is_an_invalid_manifest():
 @pytest.mark.parametrize(
     ("spec", "fields"),
     [
-        ({"calls": ["other"]}, ["calls"]),
         ({"scaling": {"idleTimeoutSeconds": 60}}, ["scaling"]),
         ({"network": {"egress": "PublicInternet"}}, ["network.egress"]),
         (
@@ -224,6 +223,13 @@ def test_a_change_of_anything_else_takes_effect_in_place():
         schedules=[{"action": "a", "cron": "0 4 * * 1-5"}],
     )
     assert other.rolling() == accepted().rolling()
+
+
+def test_that_it_calls_at_all_rolls_and_whom_it_calls_does_not():
+    """A sandbox gets its socket when it is made; the list is looked at for each call."""
+    one, two = accepted(calls=["other"]), accepted(calls=["other", "third"])
+    assert one.rolling() == two.rolling()
+    assert one.rolling() != accepted().rolling()
 
 
 def test_a_manifest_never_changes_once_read():

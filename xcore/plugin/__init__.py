@@ -8,6 +8,7 @@ class Hello(Plugin):
         return f"Hello {name}"
 """
 
+from xcore.plugin.calling import CallFailed
 from xcore.plugin.contract import Context, Plugin, Response, action
 
-__all__ = ["Context", "Plugin", "Response", "action"]
+__all__ = ["CallFailed", "Context", "Plugin", "Response", "action"]

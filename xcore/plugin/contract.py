@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
+from xcore.plugin.calling import SERVING, Calls, asked, nobody, result
+
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 MARK = "__xcore_action__"
 
@@ -29,6 +32,29 @@ class Context:
     config: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("plugin"))
+    calls: Calls = field(default=nobody, repr=False)
+
+    @property
+    def caller(self) -> str:
+        """The plugin whose request is being served; empty for a request from outside."""
+        return SERVING.get().caller
+
+    @overload
+    async def call(
+        self, plugin: str, action: str, body: bytes | None = None, /, *, returns: type[R], **arguments: Any
+    ) -> R: ...
+    @overload
+    async def call(self, plugin: str, action: str, body: bytes | None = None, /, **arguments: Any) -> Any: ...
+    async def call(
+        self, plugin: str, action: str, body: bytes | None = None, /, *, returns: Any = None, **arguments: Any
+    ) -> Any:
+        """Call another plugin's action and give its result: JSON as data (of the type `returns`), else bytes.
+
+        `arguments` are its JSON object, or its query beside a raw `body`. Raises CallFailed: the other one failed, is
+        not there or not allowed (`spec.calls`, and the operator's leave), or time is up: it gets what is left of the
+        request that is being served.
+        """
+        return result(await self.calls(*asked(plugin, action, body, arguments)), returns)
 
 
 @dataclass(frozen=True, slots=True)

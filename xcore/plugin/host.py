@@ -23,9 +23,13 @@ import msgspec
 
 from xcore.plugin.application import Application
 from xcore.plugin.asgi import Answer, ASGIApp, Receive, Scope, Send, json_answer, respond, text_answer
+from xcore.plugin.calling import CALL_HEADER, CALLER_HEADER, SERVING, Calls, Serving, nobody
 from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.hosted import Actions, Hosted
 from xcore.plugin.threads import ActionThreads
+
+_TOLD = frozenset({CALL_HEADER, CALLER_HEADER})
+_NOTHING = Serving()
 
 
 class RateLimit(msgspec.Struct, frozen=True, rename="camel"):
@@ -125,7 +129,11 @@ class Host:
         path: str = scope["path"]
         if path == self.root_path or path.startswith(f"{self.root_path}/"):
             scope["root_path"] = self.root_path
-            await self.hosted(scope, receive, send)
+            before = SERVING.set(_serving(scope))
+            try:
+                await self.hosted(scope, receive, send)
+            finally:
+                SERVING.reset(before)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003})
         else:
@@ -150,10 +158,16 @@ def _verdict(good: bool, otherwise: str) -> Answer:
     return text_answer(200, "ok\n") if good else text_answer(503, f"{otherwise}\n")
 
 
-def make_context(spec: Spec, secrets: Mapping[str, bytes]) -> Context:
+def _serving(scope: Scope) -> Serving:
+    told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _TOLD}
+    return Serving(told.get(CALL_HEADER, ""), told.get(CALLER_HEADER, "")) if told else _NOTHING
+
+
+def make_context(spec: Spec, secrets: Mapping[str, bytes], calls: Calls = nobody) -> Context:
     """Make what a plugin is told; `secrets` by `name/key`. What is not UTF-8 it can only read as a file."""
     texts = {}
     for path, value in secrets.items():
         with contextlib.suppress(UnicodeDecodeError):
             texts[path] = value.decode()
-    return Context(spec.name, spec.version, spec.config, texts, logging.getLogger(f"plugin.{spec.name}"))
+    logger = logging.getLogger(f"plugin.{spec.name}")
+    return Context(spec.name, spec.version, spec.config, texts, logger, calls)

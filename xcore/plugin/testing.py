@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import unquote
 
 import msgspec
 
 from xcore.plugin.asgi import ASGIApp, Message, Receive
+from xcore.plugin.calling import CALLER_HEADER, CallFailed, Reply as Answered, decoded, query as query_of
 from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host
 
@@ -46,11 +47,11 @@ class Client:
         """POST: `arguments` as a JSON object, or as the query beside a raw `body`."""
         if body is None:
             return await self.request("POST", action, body=msgspec.json.encode(arguments))
-        return await self.request("POST", action, query=_query(arguments), body=body)
+        return await self.request("POST", action, query=query_of(arguments), body=body)
 
     async def get(self, action: str, /, **arguments: Any) -> Reply:
         """GET: for actions with `safe=True`."""
-        return await self.request("GET", action, query=_query(arguments))
+        return await self.request("GET", action, query=query_of(arguments))
 
     async def request(
         self, method: str, action: str, *, query: str = "", body: bytes = b"", headers: Mapping[str, str] = {}
@@ -68,6 +69,13 @@ class Client:
         headers: Mapping[str, str] = {},
     ) -> Reply:
         """Ask any path of the host, such as `/ready`; raises Cut where an answer breaks off."""
+        answered = await self.answered(path, method, query, body=body, headers=headers)
+        return Reply(answered.status, decoded(answered))
+
+    async def answered(
+        self, path: str, method: str, query: str, *, body: bytes, headers: Mapping[str, str]
+    ) -> Answered:
+        """Give the answer as it is; see `fetch`."""
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -77,10 +85,10 @@ class Client:
         start, *rest = sent
         self.headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in start["headers"]}
         content = b"".join(message["body"] for message in rest)
-        reply = Reply(start["status"], _decoded(content, self.headers.get("content-type", "")))
+        answered = Answered(start["status"], self.headers, content)
         if not rest or rest[-1].get("more_body", False):
-            raise Cut(reply)
-        return reply
+            raise Cut(Reply(answered.status, decoded(answered)))
+        return answered
 
     @contextlib.asynccontextmanager
     async def stream(self, action: str, /, **arguments: Any) -> AsyncIterator[AsyncIterator[Any]]:
@@ -147,24 +155,31 @@ def _giving(body: bytes) -> Receive:
     return receive
 
 
-def _decoded(content: bytes, content_type: str) -> Any:
-    media = content_type.partition(";")[0]
-    if media.endswith("ndjson"):
-        return msgspec.json.Decoder().decode_lines(content)
-    return msgspec.json.decode(content) if content and media.endswith("json") else content
-
-
 @contextlib.asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913  all that a manifest tells
     plugin: type[Plugin] | ASGIApp,
     *,
     name: str = "plugin",
     version: str = "",
     config: Mapping[str, Any] = {},
     secrets: Mapping[str, str] = {},
+    calls: Mapping[str, type[Plugin] | ASGIApp] = {},
 ) -> AsyncIterator[Client]:
-    """Host a plugin, a class or an ASGI application, for the length of a block: start-up before, shutdown after."""
-    host = Host(plugin, Context(name, version, config, secrets))
+    """Host a plugin, a class or an ASGI application, for the length of a block: start-up before, shutdown after.
+
+    `calls`: the plugins it may call, by name, hosted beside it: the real ones, or small ones that stand for them.
+    """
+    others: dict[str, Client] = {}
+    context = Context(name, version, config, secrets, calls=_Others(name, others))
+    async with contextlib.AsyncExitStack() as stack:
+        for other, code in calls.items():
+            told = Context(other, calls=_Others(other, others))
+            others[other] = await stack.enter_async_context(_hosted(Host(code, told)))
+        yield await stack.enter_async_context(_hosted(Host(plugin, context)))
+
+
+@contextlib.asynccontextmanager
+async def _hosted(host: Host) -> AsyncIterator[Client]:
     await host.start()
     try:
         yield Client(host)
@@ -172,13 +187,24 @@ async def serve(
         await asyncio.shield(host.stop())
 
 
-def _query(arguments: Mapping[str, Any]) -> str:
-    """Booleans as JSON has them, lists as repeated parameters, None left out."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    return urlencode({name: _text(value) for name, value in given.items()}, doseq=True)
+class _Others:
+    """The plugins one may call in a test. See `Calls`."""
 
+    def __init__(self, caller: str, others: Mapping[str, Client]) -> None:
+        self._caller, self._others = caller, others
 
-def _text(value: Any) -> Any:
-    if isinstance(value, list | tuple | set):
-        return [_text(one) for one in value]
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    async def __call__(self, target: str, body: bytes, media_type: str) -> Answered:
+        path, _, query = target.partition("?")
+        plugin, _, action = map(unquote, path.partition("/"))
+        if plugin not in self._others:
+            raise CallFailed(
+                404, "PluginNotFound", f"there is no plugin {plugin!r}: serve(…, calls=…) names them"
+            )
+        client = self._others[plugin]
+        told = {"content-type": media_type, CALLER_HEADER.decode(): self._caller}
+        try:
+            return await client.answered(
+                f"{client.host.root_path}/{action}", "POST", query, body=body, headers=told
+            )
+        except Cut as cut:
+            raise CallFailed(502, "UpstreamUnreachable", str(cut)) from cut

@@ -49,6 +49,7 @@ class Place:
     uid: int | None
     group: Cgroup
     enforced: frozenset[str]  # the controllers of the group
+    calls: Path | None = None  # where it finds the socket by which it calls others
 
     @property
     def tmp(self) -> Path:
@@ -230,6 +231,8 @@ def environment(workload: Workload, place: Place) -> dict[str, str]:
     }
     if workload.site is not None:
         fixed["PLUGIN_SITE"] = str(workload.site)
+    if place.calls is not None:
+        fixed["PLUGIN_CALLS"] = str(place.calls)
     return {"OMP_NUM_THREADS": "1", **declared, **fixed}
 
 

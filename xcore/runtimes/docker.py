@@ -25,17 +25,19 @@ from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejecte
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import sandbox
 from xcore.runtimes import envelope
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.dockercall import Calls
+from xcore.runtimes.dockergiven import PLACES, Given
 from xcore.runtimes.dockerimage import check_image, pull, volumes_of
 from xcore.runtimes.dockerlog import read_log
 from xcore.runtimes.dockersocket import make_socket_dir
 from xcore.runtimes.dockerstate import Outages, instance_of
 from xcore.runtimes.dockersweep import end_what_is_left, sweep_volumes
 from xcore.runtimes.envelope import Identity
-from xcore.runtimes.handed import Handed, ReadSecrets, no_secrets
+from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.netns import Namespaces
 from xcore.runtimes.threaded import follow
-from xcore.runtimes.told import SECRETS_DIR, SOCKET_DIR
+from xcore.runtimes.told import SOCKET_DIR
 from xcore.runtimes.uids import UIDS, UIDS_REMAPPED, pick
 from xcore.workload import Instance, LogLine, Workload
 
@@ -58,10 +60,11 @@ class DockerEngine:
         state_dir: Path,
         host: str = DEFAULT_HOST,
         read_secrets: ReadSecrets = no_secrets,
+        calls: CallSockets | None = None,
     ) -> None:
         self._owner, self._image, self._seccomp, self._host = owner, image, seccomp, host
         self._sockets = None if os.geteuid() == 0 else state_dir / "run"
-        self._read_secrets, self._handed = read_secrets, Handed(state_dir.resolve() / "handed")
+        self._given = Given(state_dir, read_secrets, calls)
         self._client = functools.cache(self._connect)
         self._outages = Outages()
         self._call = Calls(host, self._outages)
@@ -95,7 +98,8 @@ class DockerEngine:
         await self.require_image()
         self._may_visit = await self._namespaces.permitted()
         await self._call(self._sweep_volumes)
-        await self._call(self._sweep_secrets)
+        owned = {"label": f"{envelope.OWNER}={self._owner}"}
+        await self._call(lambda: self._given.open(self._client().containers(all=True, filters=owned)))
 
     async def require_image(self) -> None:
         try:
@@ -144,6 +148,7 @@ class DockerEngine:
             if not await self._ended(instance.id, CALL_SECONDS):
                 raise RuntimeUnavailable("the engine does not end a container that was killed")
         await self._call(end_what_is_left, instance.id)
+        await self._call(self._given.ended, instance.id)
 
     async def _ended(self, container: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -198,7 +203,7 @@ class DockerEngine:
         gid = uid if self._sockets is None else os.getegid()
         # Only root can give a file away, and under userns-remap it cannot tell to whom.
         reader = (uid, gid) if self._sockets is None and self._uids is UIDS else None
-        handed = self._handed.give(short_id, self._read_secrets(workload.manifest.spec.secrets), owner=reader)
+        secrets_dir, calls_dir = self._given.give(workload, short_id, owner=reader)
         identity = Identity(
             short_id=short_id,
             uid=uid,
@@ -207,18 +212,20 @@ class DockerEngine:
             image=image,
             seccomp=self._seccomp,
             socket_dir=None if self._sockets is None else make_socket_dir(self._sockets / short_id),
-            secrets_dir=str(handed) if handed else None,
+            secrets_dir=secrets_dir,
+            calls_dir=calls_dir,
             volumes=volumes,
         )
         body = envelope.create_body(workload, identity)
         try:
             created = client.create_container_from_config(body, envelope.container_name(workload, identity))
         except (APIError, requests.RequestException):
-            self._handed.take_back(short_id)
+            self._given.take_back(short_id)
             raise
         try:
+            self._given.made(workload, short_id, created["Id"])
             client.start(created["Id"])
-        except (APIError, requests.RequestException):
+        except (APIError, requests.RequestException, WorkloadRejected):
             self._remove(created["Id"])
             raise
         return self._instance(client.inspect_container(created["Id"]))
@@ -254,15 +261,11 @@ class DockerEngine:
         for mount in mounts:
             if self._sockets is not None and mount["Destination"] == SOCKET_DIR:
                 shutil.rmtree(mount["Source"], ignore_errors=True)
-            if mount["Destination"] == SECRETS_DIR:
-                self._handed.take_back(Path(mount["Source"]).name)
+            if mount["Destination"] in PLACES:
+                self._given.take_back(Path(mount["Source"]).name)
 
     def _sweep_volumes(self) -> None:
         sweep_volumes(self._client(), f"{envelope.OWNER}={self._owner}")
-
-    def _sweep_secrets(self) -> None:
-        found = self._client().containers(all=True, filters={"label": f"{envelope.OWNER}={self._owner}"})
-        self._handed.sweep(frozenset(name.rpartition("-")[2] for item in found for name in item["Names"]))
 
     def _list(self, labels: Sequence[str]) -> Sequence[Instance]:
         instances = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xcore.runtimes.told import (
+    CALLS_DIR,
     CODE_DIR,
     SECRETS_DIR,
     SITE_DIR,
@@ -51,6 +52,7 @@ class Identity:
     seccomp: str
     socket_dir: str | None = None
     secrets_dir: str | None = None
+    calls_dir: str | None = None
     volumes: tuple[str, ...] = ()
 
 
@@ -149,7 +151,12 @@ def _socket_mount(workload: Workload, identity: Identity) -> dict[str, Any]:
 
 
 def _read_only_mounts(workload: Workload, identity: Identity) -> list[dict[str, Any]]:
-    binds = {CODE_DIR: workload.code, SITE_DIR: workload.site, SECRETS_DIR: identity.secrets_dir}
+    binds = {
+        CODE_DIR: workload.code,
+        SITE_DIR: workload.site,
+        SECRETS_DIR: identity.secrets_dir,
+        CALLS_DIR: identity.calls_dir,
+    }
     return [_bind(source, target) for target, source in binds.items() if source is not None]
 
 

@@ -19,16 +19,18 @@ from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
 from xcore.plugin.asgi import ASGIApp
+from xcore.plugin.calling import Calls, nobody
 from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host, Spec, make_context, resolve
 from xcore.plugin.legacy.adapter import adapt
 from xcore.plugin.legacy.package import place
+from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.guest import SPEAKER, Guest
 from xcore.runtimes.guesttasks import GuestTasks
 from xcore.runtimes.handed import ReadSecrets, no_secrets
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.private import PrivatePackage
-from xcore.runtimes.told import plugin_spec
+from xcore.runtimes.told import may_call, plugin_spec
 from xcore.workload import Instance, LogLine, Workload
 
 CLOSING_GRACE = 5.0
@@ -43,8 +45,15 @@ def _found(spec: Spec, context: Context, package: PrivatePackage) -> type[Plugin
 class InProcessEngine:
     """See `Engine`."""
 
-    def __init__(self, *, read_secrets: ReadSecrets = no_secrets, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        read_secrets: ReadSecrets = no_secrets,
+        calls: CallSockets | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._read_secrets, self._clock = read_secrets, clock or SystemClock()
+        self._calls = calls
         self._guests: dict[str, Guest] = {}
         self._numbers = itertools.count(1)
         self._hints = Hints()
@@ -89,7 +98,10 @@ class InProcessEngine:
         if workload.manifest.spec.entrypoint is None or workload.code is None:
             raise WorkloadRejected("a trusted plugin needs an entrypoint")
         spec = msgspec.json.decode(plugin_spec(workload), type=Spec)
-        context = make_context(spec, self._read_secrets(workload.manifest.spec.secrets))
+        id = secrets.token_hex(6)  # noqa: A001  the word of Instance
+        context = make_context(
+            spec, self._read_secrets(workload.manifest.spec.secrets), self._calls_of(workload, id)
+        )
         module = workload.name.replace("-", "_")
         prefix = f"xcore_trusted_{module}_{workload.revision[:12]}_{next(self._numbers)}"
         code = workload.code
@@ -98,7 +110,7 @@ class InProcessEngine:
         package = PrivatePackage(prefix, code, rooted=spec.legacy is not None)
         guest = Guest(
             workload,
-            id=secrets.token_hex(6),
+            id=id,
             make=lambda: Host(_found(spec, context, package), context),
             package=package,
             clock=self._clock,
@@ -106,6 +118,11 @@ class InProcessEngine:
         )
         self._guests[guest.id] = guest
         return guest.instance()
+
+    def _calls_of(self, workload: Workload, instance: str) -> Calls:
+        if self._calls is None or not may_call(workload):
+            return nobody
+        return self._calls.plug(workload.name, instance)
 
     async def stop(self, instance: Instance, *, grace: float) -> None:
         guest = self._guests.get(instance.id)
@@ -117,6 +134,8 @@ class InProcessEngine:
         if guest is not None:
             await guest.stop(0)
             self._guests.pop(instance.id, None)
+            if self._calls is not None:
+                self._calls.unplug(instance.id)
 
     async def list(self, plugin: str | None = None) -> Sequence[Instance]:
         instances = [guest.instance() for guest in self._guests.values()]

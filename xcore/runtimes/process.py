@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xcore.clock import Clock, SystemClock
@@ -25,14 +26,15 @@ from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
 from xcore.runtimes import procfs, reach
+from xcore.runtimes.callsockets import MAX_SOCKET_PATH, CallSockets
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
 from xcore.runtimes.child import Child, Place
 from xcore.runtimes.handed import ReadSecrets, hand_over, no_secrets
 from xcore.runtimes.hints import Hints
+from xcore.runtimes.told import may_call
 from xcore.runtimes.uids import UIDS, pick
 from xcore.workload import Instance, LogLine, Workload
 
-MAX_SOCKET_PATH = 107  # sun_path of unix(7), without its closing NUL
 CLOSING_GRACE = 5.0
 _log = logging.getLogger("xcore.process")
 
@@ -41,10 +43,16 @@ class ProcessEngine:
     """See `Engine`. Socket directories are `<state_dir>/run/<instance>`; control groups bear the state directory's hash."""
 
     def __init__(
-        self, *, state_dir: Path, read_secrets: ReadSecrets = no_secrets, clock: Clock | None = None
+        self,
+        *,
+        state_dir: Path,
+        read_secrets: ReadSecrets = no_secrets,
+        calls: CallSockets | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._run = state_dir.resolve() / "run"
         self._read_secrets, self._clock = read_secrets, clock or SystemClock()
+        self._calls = calls or CallSockets(state_dir / "calls")
         self._groups = Cgroups.here(hashlib.sha256(bytes(self._run)).hexdigest()[:8])
         self._children: dict[str, tuple[Child, Place]] = {}
         self._reserved: set[int] = set()
@@ -102,6 +110,7 @@ class ProcessEngine:
         found = self._children.get(instance.id)
         if found is not None:
             await found[0].stop(grace)
+            await asyncio.to_thread(self._calls.take_back, instance.id)
 
     async def remove(self, instance: Instance) -> None:
         found = self._children.get(instance.id)
@@ -109,7 +118,7 @@ class ProcessEngine:
             return
         child, place = found
         await child.kill()
-        await asyncio.to_thread(_clear, place.directory)
+        await asyncio.to_thread(self._clear, place)
         child.close()
         self._children.pop(instance.id, None)
 
@@ -145,6 +154,7 @@ class ProcessEngine:
             for pid in filter(ours, procfs.pids()):
                 procfs.kill(pid, ours)
             _clear(directory)
+        self._calls.sweep(frozenset())
 
     def _start(self, workload: Workload, instance: str, uid: int | None) -> tuple[Child, Place]:
         directory = self._run / instance
@@ -158,15 +168,26 @@ class ProcessEngine:
         group = self._make_group(workload, instance)
         place = Place(instance, directory, uid, group, self.enforced)
         try:
+            if may_call(workload):
+                place = replace(place, calls=self._calls_of(workload, place))
             _make_directories(place, self._read_secrets(workload.manifest.spec.secrets))
             child = Child(workload, place, clock=self._clock, changed=self._hints.give)
         except (OSError, WorkloadRejected) as error:
             group.remove()
-            _clear(directory)
+            self._clear(place)
             if isinstance(error, OSError):
                 raise WorkloadRejected(f"the state directory cannot be written: {error.strerror}") from error
             raise
         return child, place
+
+    def _calls_of(self, workload: Workload, place: Place) -> Path:
+        given = self._calls.give(place.id, group=place.uid, pass_through=place.uid is not None)
+        self._calls.listen(place.id, plugin=workload.name, instance=place.id)
+        return given
+
+    def _clear(self, place: Place) -> None:
+        _clear(place.directory)
+        self._calls.take_back(place.id)
 
     def _make_group(self, workload: Workload, instance: str) -> Cgroup:
         resources = workload.manifest.spec.resources

@@ -13,6 +13,7 @@ from xcore.workload import Workload
 
 SOCKET_DIR = "/run/plugin"
 SECRETS_DIR = "/run/secrets"
+CALLS_DIR = "/run/calls"
 CODE_DIR = "/plugin"
 SITE_DIR = "/site"
 SOCKET = f"{SOCKET_DIR}/{SOCKET_NAME}"
@@ -25,6 +26,8 @@ def environment(workload: Workload, *, listen: dict[str, str]) -> dict[str, str]
     told = {"HOME": "/tmp", **fixed, "PLUGIN_SPEC": plugin_spec(workload)}  # noqa: S108
     if workload.site is not None:
         told["PLUGIN_SITE"] = SITE_DIR
+    if may_call(workload):
+        told["PLUGIN_CALLS"] = CALLS_DIR
     return {**usual, **declared, **told}
 
 
@@ -40,6 +43,10 @@ def plugin_spec(workload: Workload) -> str:
     if spec.legacy is not None:
         told["legacy"] = spec.legacy.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps(told, separators=(",", ":"))
+
+
+def may_call(workload: Workload) -> bool:
+    return bool(workload.manifest.spec.calls)
 
 
 def is_image(workload: Workload) -> bool:

@@ -201,10 +201,10 @@ class Upstream:
 class Front:
     """uvicorn with the data plane, a route table, and whatever a test puts into it."""
 
-    def __init__(self, *, auth=False, app=None, keep_alive=5):
+    def __init__(self, *, auth=False, app=None, keep_alive=5, granted=()):
         self.suspected = []
         self.routes = RouteTable(self.suspected.append)
-        self.plane = DataPlane(self.routes, Gate(ADMIN) if auth else None)
+        self.plane = DataPlane(self.routes, Gate(ADMIN) if auth else None, granted=frozenset(granted))
         self.targets = []
         self.asgi = []
         self._instances = 0

@@ -20,6 +20,8 @@ def problems(manifest: Manifest) -> Sequence[Problem]:
         found.append(
             Problem("spec.source.socket", "must be a port in a cluster: pods have no socket to share")
         )
+    if spec.calls:
+        found.append(Problem("spec.calls", "must be absent in a cluster: only plugins of one machine call"))
     if spec.dependencies:
         found.append(
             Problem("spec.dependencies", "must be absent in a cluster: bake them in by xcore pack --image")

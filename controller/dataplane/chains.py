@@ -1,0 +1,75 @@
+"""Which requests each instance is serving, by what it was told of them: so that a call is known to belong to one.
+
+What it was told is worth something to that instance alone, and while the request lasts. A call that names nothing, or
+something else, counts as made for the deepest request the instance serves: leaving the name out makes no chain shorter.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from controller.dataplane.request import Refusal
+from xcore.plugin.calling import CALL_HEADER
+
+if TYPE_CHECKING:
+    from controller.dataplane.exchange import Exchange
+    from controller.dataplane.plane import DataPlane
+    from xcore.runtimes.callsockets import Caller
+
+MAX_DEPTH = 8
+
+
+class Chains:
+    """One per data plane; only of plugins that may call."""
+
+    def __init__(self) -> None:
+        self._serving: dict[str, dict[bytes, Exchange]] = {}
+        self._names: dict[Exchange, tuple[str, bytes]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._serving or self._names)
+
+    def enter(self, instance: str, exchange: Exchange) -> bytes:
+        """Give the line that tells the instance what it may name this request by."""
+        name = secrets.token_hex(16).encode()
+        self._serving.setdefault(instance, {})[name] = exchange
+        self._names[exchange] = instance, name
+        return b"%b: %b\r\n" % (CALL_HEADER, name)
+
+    def leave(self, exchange: Exchange) -> None:
+        """The instance has nothing to do with the request any more."""
+        instance, name = self._names.pop(exchange, ("", b""))
+        if name:
+            serving = self._serving[instance]
+            del serving[name]
+            if not serving:
+                del self._serving[instance]
+
+    def find(self, instance: str, name: bytes) -> Exchange | None:
+        return self._serving.get(instance, {}).get(name)
+
+    def callers(self, caller: Caller, outer: Exchange | None) -> tuple[str, ...]:
+        """Give the plugins that a call goes through: their names where it is known to belong to `outer`."""
+        if outer is not None:
+            return (*outer.callers, caller.plugin)
+        serving = self._serving.get(caller.instance, {}).values()
+        deepest = max((len(exchange.callers) for exchange in serving), default=0)
+        return (*("",) * deepest, caller.plugin)
+
+
+def permit(plane: DataPlane, callers: tuple[str, ...], callee: str) -> None:
+    """Judge whether the last of the callers may call; raises Refusal. Who may not, learns nothing of what there is."""
+    caller = callers[-1]
+    way = plane.ways.get(caller)
+    if way is None or callee not in way.calls:
+        raise Refusal("Forbidden", f"{caller} does not name {callee} in spec.calls")
+    if (caller, callee) not in plane.granted:
+        raise Refusal(
+            "Forbidden",
+            f"the operator lets {caller} not call {callee}: XCORE_GRANTED_CALLS needs {caller}:{callee}",
+        )
+    if callee in callers:
+        raise Refusal("CallLoop", f"{callee} waits for this very call: {' → '.join((*callers, callee))}")
+    if len(callers) > MAX_DEPTH:
+        raise Refusal("CallLoop", f"plugins call each other over {MAX_DEPTH} deep")
