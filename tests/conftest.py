@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.cluster.fixtures"]
 OF_THE_CLUSTER = ("tests/kubernetes/", "tests/cluster/", "tests/conformance/test_kubernetes.py")
+RENDERED = "tests/kubernetes/test_chart.py"  # needs programs of the cluster, and none that runs
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,7 +25,8 @@ class OneCluster(LoadScopeScheduling):
     """Two processes share the tests, one by one; those of the one cluster stay together, for they end parts of it."""
 
     def _split_scope(self, nodeid):
-        return "cluster" if nodeid.startswith(OF_THE_CLUSTER) else nodeid
+        together = nodeid.startswith(OF_THE_CLUSTER) and not nodeid.startswith(RENDERED)
+        return "cluster" if together else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -43,7 +43,7 @@ spec:
   source: {{configMap: ends-code}}
   entrypoint: main:Ends
   terminationGracePeriodSeconds: 1
-  probes: {{liveness: {{periodSeconds: 1, failureThreshold: 2}}}}
+  probes: {{liveness: {{periodSeconds: 1, timeoutSeconds: 3, failureThreshold: 2}}}}
 """
 NAMES = ("killed", "stopped", "fat", "hung")
 
