@@ -26,7 +26,7 @@ from integrations.database.schema import SchemaMismatch, Version
 from integrations.database.sqlite import WRITES, sqlite_engine
 from xcore.errors import DatabaseUnavailable, XcoreError
 
-ENTER_SECONDS = 0.9  # for a connection, and on SQLite for the lock of its file
+ENTER_SECONDS = 0.8  # for a connection, and on SQLite for the lock of its file
 QUEUE_SECONDS = 5.0  # for those before: SQLite has one writer at a time
 LOOK_SECONDS = 1.0
 _log = logging.getLogger("xcore.database")

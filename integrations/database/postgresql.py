@@ -14,7 +14,7 @@ from psycopg.abc import PQGen
 from sqlalchemy import URL, NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-ANSWER_SECONDS = 0.8
+ANSWER_SECONDS = 0.7
 MAX_CONNECTIONS = 10
 APPLICATION = "xcore"
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from xcore.errors import DatabaseUnavailable
 
 WRITES = "xcore_writes"  # the execution option of a transaction that will write
-BUSY_MILLISECONDS = 800
+BUSY_MILLISECONDS = 700
 MAX_CONNECTIONS = 5
 _PRAGMAS = (
     "journal_mode=WAL",  # readers never wait for the writer

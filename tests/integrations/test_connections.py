@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from integrations.database.address import address
 from integrations.database.database import Database
 from integrations.ledger import RowLedger
@@ -12,7 +14,6 @@ from xcore.errors import DatabaseUnavailable
 from xcore.ledger import Kept, Overtaken
 
 WRITERS = 8
-KILLS = 1000
 
 
 class Writer:
@@ -41,7 +42,7 @@ class Writer:
         return False
 
 
-async def kill(postgresql, ended):
+async def kill(postgresql, kills, ended):
     """End whatever is in a transaction, over and over, by an administrator's connection; tells how many there were."""
     command = (
         "SELECT pid, pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
@@ -49,15 +50,17 @@ async def kill(postgresql, ended):
     )
     killed = set()
     async with await postgresql.administrator() as connection:
-        while len(killed) < KILLS:
+        while len(killed) < kills:
             killed |= {pid for pid, _ in await (await connection.execute(command)).fetchall()}
             await asyncio.sleep(0.01)
     ended.set()
     return len(killed)
 
 
-async def test_a_thousand_connections_killed_lose_nothing_and_double_nothing(
-    postgresql_url, postgresql, tmp_path
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kills", [100, pytest.param(1000, marks=pytest.mark.soak)])
+async def test_connections_killed_lose_nothing_and_double_nothing(
+    postgresql_url, postgresql, tmp_path, kills
 ):
     """Each order is carried out exactly once, whatever its writer was told on the way."""
     ended = asyncio.Event()
@@ -66,7 +69,7 @@ async def test_a_thousand_connections_killed_lose_nothing_and_double_nothing(
         async with ledger.follow(lambda: None):
             writers = [Writer(ledger, f"plugin-{number}") for number in range(WRITERS)]
             running = [asyncio.create_task(writer.run(ended)) for writer in writers]
-            killed = await kill(postgresql, ended)
+            killed = await kill(postgresql, kills, ended)
             await asyncio.gather(*running)
             await ledger._load()
             for writer in writers:
