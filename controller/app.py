@@ -35,6 +35,7 @@ from integrations.database.database import Database
 from integrations.gate import Gate
 from integrations.installed import Chosen, choose, joined as join_installed
 from integrations.integrate import integrate
+from integrations.journal import Journal
 from integrations.keys import open_admin_key
 from integrations.legacy.folders import LegacyFolders
 from integrations.once import Once
@@ -205,7 +206,8 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     parts.ground.calls.start(calls.answers(parts.plane))
     parts.lag.start()
     app.state.agenda = parts.agenda
-    joined = integrate(parts.manager, app, intake=parts.intake, once=parts.once, gate=parts.gate)
+    journal = Journal(parts.manager.bus, parts.database, leads=parts.ground.leads)
+    joined = integrate(app, intake=parts.intake, once=parts.once, journal=journal, gate=parts.gate)
     installed = join_installed(
         integrations, app, parts.manager, database=parts.database, background=parts.background
     )

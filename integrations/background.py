@@ -10,7 +10,6 @@ import functools
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing
 from typing import Any
 
 LAST_SECONDS = 2.0  # what is cancelled may take so long to note that it was
@@ -24,6 +23,7 @@ class Background:
         self.stopping = asyncio.Event()
         self.failed: set[str] = set()
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it until it ends, or the controller does: once `stopping` is set it has `ManagerStopping.grace` seconds."""
@@ -58,13 +58,22 @@ class Background:
 
     async def until_stopping(self, items: AsyncGenerator[str, None]) -> AsyncIterator[str]:
         """Yield what comes, and end when the controller is to: an answer without an end must not hold it up."""
-        stopping = asyncio.create_task(self.stopping.wait())
+        stopping, coming = asyncio.create_task(self.stopping.wait()), None
         try:
-            async with aclosing(items):
-                while (item := await _next(items, stopping)) is not None:
-                    yield item
+            while True:
+                coming = asyncio.create_task(_first(items))
+                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                item = coming.result() if coming.done() else None
+                if item is None:
+                    return
+                yield item
         finally:
             stopping.cancel()
+            # In a task of its own: where the client has left, whatever is awaited here is cancelled.
+            closing = asyncio.create_task(_close(items, coming))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
 
     async def _wait(self, seconds: float) -> None:
         if self._tasks:
@@ -80,18 +89,14 @@ class Background:
         return ", ".join(sorted(self._tasks.values()))
 
 
-async def _next(items: AsyncGenerator[str, None], stopping: asyncio.Task[Any]) -> str | None:
-    coming = asyncio.create_task(_first(items))
-    try:
-        await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
-    return None if coming.cancelled() else coming.result()
-
-
 async def _first(items: AsyncGenerator[str, None]) -> str | None:
     async for item in items:
         return item
     return None
+
+
+async def _close(items: AsyncGenerator[str, None], coming: asyncio.Task[str | None] | None) -> None:
+    if coming is not None:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+    await items.aclose()

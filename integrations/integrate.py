@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -11,23 +12,24 @@ from fastapi import FastAPI
 from integrations.admin import events, keys, orders, plugins, schemas, tasks
 from integrations.admin.upload import Uploads
 from integrations.gate import Gate
-from integrations.journal import Journal
+from integrations.journal import CLOSE_SECONDS, Journal
 from integrations.keyring import KeyRing
 from integrations.once import Once
 from xcore.intake import Intake
-from xcore.manager import Manager
+
+_log = logging.getLogger("xcore.integrations")
 
 
 @contextlib.asynccontextmanager
 async def integrate(
-    manager: Manager, app: FastAPI, *, intake: Intake, once: Once, gate: Gate | None
+    app: FastAPI, *, intake: Intake, once: Once, journal: Journal, gate: Gate | None
 ) -> AsyncIterator[None]:
     """Give the application its admin routes and listeners for the time of the `async with` block.
 
-    `gate` None means authentication is off. Start the manager inside: its first events are heard, too.
+    Its state holds the manager, the database and the background already. `gate` None means authentication is off.
+    Start the manager inside: its first events are heard, too.
     """
-    journal = Journal(manager.bus)
-    app.state.manager, app.state.journal, app.state.gate = manager, journal, gate
+    app.state.journal, app.state.gate = journal, gate
     app.state.intake, app.state.once, app.state.uploads = intake, once, Uploads(intake.staging)
     ring = app.state.ring = KeyRing(app.state.database, gate)
     app.include_router(plugins.router)
@@ -39,10 +41,15 @@ async def integrate(
     listening = asyncio.create_task(journal.run())
     knowing = asyncio.create_task(ring.follow())
     app.state.background.watch("keys", knowing)
+    app.state.background.watch("journal", listening)
     await asyncio.sleep(0)  # let it subscribe
     try:
         yield
     finally:
+        journal.end()
+        await asyncio.wait({listening}, timeout=CLOSE_SECONDS)
+        if not listening.done():
+            _log.warning("the latest events are lost: they could not be written in time")
         listening.cancel()
         knowing.cancel()
         await asyncio.gather(listening, knowing, return_exceptions=True)

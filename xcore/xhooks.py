@@ -107,10 +107,11 @@ class Subscription(Generic[E]):
         self._kinds = kinds
         self._queue: deque[E] = deque(maxlen=size)
         self._wake = asyncio.Event()
+        self._ended = False
 
     def offer(self, event: Event) -> int:
         """Take an event if it is of a kind that is wanted; returns how many were lost by that, 0 or 1."""
-        if self._kinds and not isinstance(event, self._kinds):
+        if self._ended or (self._kinds and not isinstance(event, self._kinds)):
             return 0
         full = len(self._queue) == self._queue.maxlen
         self.lost += full
@@ -118,17 +119,21 @@ class Subscription(Generic[E]):
         self._wake.set()
         return int(full)
 
+    def end(self) -> None:
+        """No more is wanted: what waits is still given, then the iteration ends."""
+        self._ended = True
+        self._wake.set()
+
     async def batch(self, most: int) -> list[E]:
-        """Wait until there is an event; give all there are, oldest first, at most so many."""
-        while not self._queue:
+        """Wait until there is an event; give all there are, oldest first, at most so many. Empty: it has ended."""
+        while not self._queue and not self._ended:
             self._wake.clear()
             await self._wake.wait()
         return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
 
     async def __aiter__(self) -> AsyncIterator[E]:
-        while True:
-            for event in await self.batch(1):
-                yield event
+        while events := await self.batch(1):
+            yield events[0]
 
 
 class HookBus:

@@ -73,9 +73,11 @@ class Client:
             return response.status_code, _bounded(response).decode(errors="replace")
 
     @contextlib.contextmanager
-    def stream(self, path: str, *, accept: str, **params: str | float) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], **params: str | float
+    ) -> Iterator[httpx.Response]:
         """An answer that may have no end; for as long as the block takes it."""
-        with self.opened("GET", path, headers={"Accept": accept}, params=params) as response:
+        with self.opened("GET", path, headers=dict(headers), params=params) as response:
             self.check(response)
             yield response
 

@@ -31,7 +31,10 @@ def logs(
     """Print what a plugin wrote."""
     accept = "application/json" if form == "json" else "text/plain"
     params: dict[str, str | float] = {"lines": lines, "follow": "true" if follow else "false"}
-    with Client() as client, client.stream(plugin_path(name, "logs"), accept=accept, **params) as response:
+    with (
+        Client() as client,
+        client.stream(plugin_path(name, "logs"), headers={"Accept": accept}, **params) as response,
+    ):
         output.copy(response.iter_bytes(), is_json=False)
 
 
@@ -39,23 +42,25 @@ def logs(
 def events(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of a plugin; else all.")] = None,
     follow: Follow = False,
+    lines: Annotated[int, typer.Option(min=1, max=500, help="The latest so many.")] = 100,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind, such as StatusChanged.")] = None,
     form: Form = "table",
 ) -> None:
     """Print what happened to one plugin, or to all."""
     path = plugin_path(name, "events") if name is not None else EVENTS
+    only = {"kind": kind} if kind is not None else {}
     with Client() as client:
+        known = client.get(path, limit=lines, **only)["items"][::-1]
         if not follow:
-            _show_all(client.get(path)["items"], form)
+            _show_all(known, form)
             return
-        # Opened before the past is read, so that nothing falls in between; what comes twice is shown once.
-        with client.stream(path, accept="text/event-stream") as response:
-            known = client.get(path)["items"]
-            for event in known:
-                _show(event, form)
-            shown = [{**event, "id": None} for event in known]
+        for event in known:
+            _show(event, form)
+        last = str(known[-1]["id"]) if known else "0"
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": last}
+        with client.stream(path, headers=headers, **only) as response:
             for event in server_sent(response.iter_lines()):
-                if {**event, "id": None} not in shown:
-                    _show(event, form)
+                _show(event, form)
     raise Stopped(Exit.UNREACHABLE, "Unreachable", "the controller ended the stream")
 
 
@@ -90,5 +95,7 @@ def _show(event: Mapping[str, Any], form: Brief) -> None:
 def _cells(event: Mapping[str, Any]) -> list[object]:
     rest = {key: value for key, value in event.items() if key not in _SHOWN_APART and value is not None}
     changes = [f"{c['type']}={c['status']} ({c['reason']})" for c in rest.pop("conditions", ())]
+    if restarts := rest.pop("restarts", None):
+        changes.append(f"restarts={restarts['count']} ({restarts['lastReason']})")
     detail = " ".join([*changes, *(f"{key}={value}" for key, value in rest.items())])
     return [event.get("at", ""), event.get("plugin", ""), event.get("kind", ""), detail]

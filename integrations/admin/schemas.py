@@ -89,6 +89,52 @@ MADE_KEY = _answer(
     "The key as it was made", {"allOf": [{"$ref": f"{_AT}Key"}], "properties": {"key": _SECRET}}
 )
 NEW_KEY = _content({"application/json": {"$ref": f"{_AT}NewKey"}})
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer", "minimum": 1},
+        "kind": {"type": "string"},
+        "plugin": {"type": "string", "description": "Empty when it is about the controller itself."},
+        "at": {"type": "string", "format": "date-time"},
+    },
+    "required": ["id", "kind", "plugin", "at"],
+    "additionalProperties": True,
+}
+EVENTS: dict[str, Any] = {
+    "description": "Events, the newest first",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "items": {"type": "array", "items": _EVENT},
+                    "metadata": {
+                        "type": "object",
+                        "properties": {"continue": {"type": "string"}},
+                        "required": ["continue"],
+                    },
+                },
+                "required": ["items", "metadata"],
+            },
+            "example": {
+                "items": [
+                    {
+                        "id": 42,
+                        "kind": "InstanceExited",
+                        "plugin": "hello",
+                        "at": "2026-01-01T12:00:00.000Z",
+                        "instance": "1f0c2a",
+                        "reason": "OutOfMemory",
+                        "exitCode": 137,
+                        "message": "",
+                    }
+                ],
+                "metadata": {"continue": "42"},
+            },
+        },
+        "text/event-stream": {"schema": {"type": "string"}},
+    },
+}
 
 
 def describe(app: FastAPI) -> None:

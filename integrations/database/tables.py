@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Double, ForeignKey, Integer, MetaData, String, Text
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _NAMES = {
@@ -57,3 +57,16 @@ class AnswerRow(Base):
     status: Mapped[int] = mapped_column(Integer)
     headers: Mapped[dict[str, str]] = mapped_column(JSON)
     body: Mapped[str | None] = mapped_column(Text)
+
+
+class EventRow(Base):
+    """Something that happened. Numbers go up by one; the newest row is never removed, so that none is given twice."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_plugin_number", "plugin", "number"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[float] = mapped_column(Double)  # seconds since 1970
+    kind: Mapped[str] = mapped_column(String(64))
+    plugin: Mapped[str] = mapped_column(String(320))  # or the folder that is refused, or ""
+    told: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -227,28 +227,34 @@ def test_logs_for_programs(server):
 
 
 EVENT = {"id": 1, "kind": "PluginDeclared", "plugin": "hello", "at": "2026-01-01T00:00:00Z", "generation": 2}
-CHANGE = {"kind": "StatusChanged", "plugin": "hello", "at": "2026-01-01T00:00:01Z", "conditions": [LOOPING]}
+CHANGE = {
+    "id": 2,
+    "kind": "StatusChanged",
+    "plugin": "hello",
+    "at": "2026-01-01T00:00:01Z",
+    "conditions": [LOOPING],
+    "restarts": {"count": 3, "lastReason": "Error", "lastExitCode": 1},
+}
 
 
 def test_events(server):
-    """`events` shows what happened, with the conditions that changed."""
-    server.answer("GET", "/api/v1/plugins/hello/events", {"items": [EVENT, CHANGE]})
-    lines = xcore("events", "hello").stdout.splitlines()
+    """`events` shows what happened, the latest last, with the conditions that changed."""
+    server.answer("GET", "/api/v1/plugins/hello/events", {"items": [CHANGE, EVENT]})
+    lines = xcore("events", "hello", "--lines", "2", "--kind", "StatusChanged").stdout.splitlines()
     assert lines[1].split() == ["2026-01-01T00:00:00Z", "hello", "PluginDeclared", "generation=2"]
-    assert "Ready=False (CrashLooping)" in lines[2]
+    assert "Ready=False (CrashLooping) restarts=3 (Error)" in lines[2]
+    assert server.requests[0][2] == {"limit": "2", "kind": "StatusChanged"}
 
 
-def test_events_as_they_happen(server):
-    """`events -f` shows the past, then each new event once, and says when the controller hangs up."""
-    live = [{key: EVENT[key] for key in EVENT if key != "id"}, CHANGE]
-    stream = ": following\n\n" + "".join(f"event: {e['kind']}\ndata: {json.dumps(e)}\n\n" for e in live)
+@pytest.mark.parametrize("past", [[EVENT], []])
+def test_events_as_they_happen(past, server):
+    """`events -f` shows the past, asks for what comes after it, and says when the controller hangs up."""
+    stream = f": following\n\nid: 2\nevent: StatusChanged\ndata: {json.dumps(CHANGE)}\n\n"
     server.answer("STREAM", "/api/v1/events", (200, "text/event-stream", stream))
-    server.answer("GET", "/api/v1/events", {"items": [EVENT]})
+    server.answer("GET", "/api/v1/events", {"items": past})
     result = xcore("events", "-f", "-o", "json")
-    assert [json.loads(line)["kind"] for line in result.stdout.splitlines()] == [
-        "PluginDeclared",
-        "StatusChanged",
-    ]
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [*past, CHANGE]
+    assert server.requests[1][4]["Last-Event-ID"] == ("1" if past else "0")
     assert result.exit_code == Exit.UNREACHABLE
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+import anyio
 import pytest
 
 from integrations.background import Background
@@ -95,6 +96,28 @@ async def test_an_answer_without_an_end_ends_with_the_controller_and_leaves_noth
         heard.append(item)
         background.stopping.set()
     assert (heard, closed) == (["one"], ["closed"])
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind():
+    """Its server cancels whatever is awaited for it, the cleaning up as well."""
+    background, closed = Background(), asyncio.Event()
+
+    async def endless():
+        try:
+            yield "one"
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            closed.set()
+
+    with anyio.CancelScope() as scope:
+        asyncio.get_running_loop().call_later(0.01, scope.cancel)
+        async for _ in background.until_stopping(endless()):
+            pass
+    async with asyncio.timeout(5):
+        await closed.wait()
+        while background._closing:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("how", ["ends", "raises", "is left"])
