@@ -36,6 +36,7 @@ class Desk:
         self.app.include_router(events.router)
         errors.install(self.app)
         self.state = self.app.state
+        self.state.database = database
         self.state.journal = Journal(self.bus, database, leads=lambda: True)
         self.state.manager, self.state.gate, self.state.background = Engine(), None, Background()
 
