@@ -118,36 +118,16 @@ class Journal:
         self._since_forgetting += written
         if self._since_forgetting >= FORGOTTEN_AT_ONCE:
             try:
-                await self.forget(self._clock.time() - KEPT_SECONDS, KEPT_EVENTS)
+                await forget(self._database, self._clock.time() - KEPT_SECONDS)
             except (DatabaseUnavailable, StorageFull) as error:
                 _log.debug("old events stay for now: %s", error.detail)
             self._since_forgetting = 0
-
-    async def forget(self, before: float, keep: int) -> int:
-        """Remove what happened before (epoch seconds), and all but the newest `keep` (one at least); returns how many.
-
-        A thousand at a time, so that no other writer waits long. Raises DatabaseUnavailable, StorageFull.
-        """
-        newest = await self.newest()
-        old = (EventRow.number <= newest - max(1, keep)) | (
-            (EventRow.at < before) & (EventRow.number < newest)
-        )
-        some = select(EventRow.number).where(old).order_by(EventRow.number).limit(FORGOTTEN_AT_ONCE)
-        forgotten = 0
-        while True:
-            async with self._database.writing() as session:
-                numbers = list(await session.scalars(some))
-                await session.execute(delete(EventRow).where(EventRow.number.in_(numbers)))
-            forgotten += len(numbers)
-            if len(numbers) < FORGOTTEN_AT_ONCE:
-                return forgotten
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def newest(self) -> int:
         """The number of the latest event; 0 when there is none. Raises DatabaseUnavailable."""
-        async with self._database.reading() as session:
-            return await session.scalar(select(func.max(EventRow.number))) or 0
+        return await _newest(self._database)
 
     async def page(
         self, wanted: Wanted, *, limit: int, before: int | None = None
@@ -183,6 +163,29 @@ class Journal:
         except DatabaseUnavailable:
             return [], after
         return rows, rows[-1].number if len(rows) == BATCH else max(after, newest)
+
+
+async def forget(database: Database, before: float, keep: int = KEPT_EVENTS) -> int:
+    """Remove events from before (epoch seconds), and all but the newest `keep` (one at least); returns how many.
+
+    A thousand at a time, so that no other writer waits long. Raises DatabaseUnavailable, StorageFull.
+    """
+    newest = await _newest(database)
+    old = (EventRow.number <= newest - max(1, keep)) | ((EventRow.at < before) & (EventRow.number < newest))
+    some = select(EventRow.number).where(old).order_by(EventRow.number).limit(FORGOTTEN_AT_ONCE)
+    forgotten = 0
+    while True:
+        async with database.writing() as session:
+            numbers = list(await session.scalars(some))
+            await session.execute(delete(EventRow).where(EventRow.number.in_(numbers)))
+        forgotten += len(numbers)
+        if len(numbers) < FORGOTTEN_AT_ONCE:
+            return forgotten
+
+
+async def _newest(database: Database) -> int:
+    async with database.reading() as session:
+        return await session.scalar(select(func.max(EventRow.number))) or 0
 
 
 async def _is_there(session: AsyncSession, number: int, row: dict[str, Any]) -> bool:

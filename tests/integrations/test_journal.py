@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from integrations import journal as module
 from integrations.database.address import address
 from integrations.database.database import Database
-from integrations.journal import Journal, Wanted
+from integrations.journal import Journal, Wanted, forget
 from integrations.telling import MAX_TEXT, kinds, plain, told, worth_keeping
 from xcore.clock import SystemClock
 from xcore.errors import DatabaseUnavailable, StorageFull
@@ -307,10 +307,10 @@ async def test_what_is_old_or_too_many_is_forgotten_and_the_newest_never_is(data
         for number in range(10):
             desk.bus.emit(gone(f"p{number}", at=1000.0 + number))
     monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 2)
-    assert await desk.journal.forget(before=1003.0, keep=100) == 3
-    assert await desk.journal.forget(before=0, keep=4) == 3
+    assert await forget(database, before=1003.0, keep=100) == 3
+    assert await forget(database, before=0, keep=4) == 3
     assert await desk.plugins() == ["p9", "p8", "p7", "p6"]
-    assert await desk.journal.forget(before=9e9, keep=0) == 3
+    assert await forget(database, before=9e9, keep=0) == 3
     assert await desk.plugins() == ["p9"]
     async with kept(database) as desk:
         desk.bus.emit(gone("next"))
@@ -320,7 +320,7 @@ async def test_what_is_old_or_too_many_is_forgotten_and_the_newest_never_is(data
 @pytest.mark.usefixtures("quick")
 async def test_the_journal_forgets_by_itself_as_it_grows(database, monkeypatch):
     monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 10)
-    monkeypatch.setattr(module, "KEPT_EVENTS", 15)
+    monkeypatch.setattr(module.forget, "__defaults__", (15,))
     clock = SystemClock()
     async with kept(database) as desk:
         for number in range(40):
