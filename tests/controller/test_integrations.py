@@ -167,7 +167,7 @@ def refused(controller: Controller, integrations: str) -> str:
     controller.settings["XCORE_INTEGRATIONS"] = integrations
     controller.start(ready=False)
     assert controller.process is not None
-    assert controller.process.wait(30) == 1
+    assert controller.process.wait(60) == 1
     return controller.log.read_text().splitlines()[-1]
 
 
@@ -175,12 +175,12 @@ def refused(controller: Controller, integrations: str) -> str:
 def test_the_example_tells_a_url_what_becomes_of_a_plugin(controller: Controller, listener: Listener) -> None:
     """Installed, named, told its URL: it hears of every change, and answers a route of its own to who has the key."""
     url = f"http://127.0.0.1:{listener.server_port}/changes"
-    controller.settings["XCORE_INTEGRATIONS"] = json.dumps({"webhook": {"url": url}})
+    controller.settings["XCORE_INTEGRATIONS"] = json.dumps({"webhook": {"url": url, "timeout_seconds": 60}})
     controller.start()
     controller.wait_ready("hello")
     until(lambda: any(told["status"] == "True" for told in listener.told), what="being told")
     assert controller.request("POST", "/api/v1/plugins/hello/suspend").status == 202
-    until(lambda: listener.told[-1]["reason"] == "Suspended", what="being told of the suspension")
+    until(lambda: listener.told[-1]["status"] == "False", what="being told of the suspension")
     assert {told["plugin"] for told in listener.told} == {"hello"}
     path = "/api/v1/integrations/webhook"
     until(lambda: controller.request("GET", path).json == {"sent": len(listener.told), "failed": 0})
