@@ -221,9 +221,9 @@ def _plugins_dir(facts: Facts) -> Finding:
         message = f"the plugins directory {host.plugins_dir} cannot be read: {host.plugins_error}"
         return Finding("plugins-dir", "fail", message, "make it, or set XCORE_PLUGINS_DIR")
     if not host.plugins:
-        message = f"no folder in {host.plugins_dir} has a plugin.yaml"
+        message = f"no folder in {host.plugins_dir} is a plugin"
         return Finding("plugins-dir", "warn", message, "put a plugin there, or set XCORE_PLUGINS_DIR")
-    return Finding("plugins-dir", "ok", f"folders with a plugin.yaml in {host.plugins_dir}: {host.plugins}")
+    return Finding("plugins-dir", "ok", f"plugin folders in {host.plugins_dir}: {host.plugins}")
 
 
 def _space(space: SpaceFacts) -> Finding:

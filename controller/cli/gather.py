@@ -20,6 +20,7 @@ import httpx
 from controller.cli.client import Client, plugin_path
 from controller.cli.exits import Stopped
 from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts, SpaceFacts
+from controller.cli.older import is_old
 from controller.engines import docker_engine
 from controller.settings import InvalidSettings, Settings, load
 from xcore.bundle import MANIFEST
@@ -144,7 +145,8 @@ def _space(what: str, path: Path) -> SpaceFacts | None:
 
 def _plugins(directory: Path) -> tuple[int, str]:
     try:
-        return sum((folder / MANIFEST).is_file() for folder in directory.iterdir()), ""
+        found = ((folder / MANIFEST).is_file() or is_old(folder) for folder in directory.iterdir())
+        return sum(found), ""
     except OSError as error:
         return 0, error.strerror or "no reason given"
 

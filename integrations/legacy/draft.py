@@ -11,13 +11,15 @@ import yaml
 from xcore.errors import InvalidManifest, InvalidSpec, Problem
 from xcore.manifest import API_VERSION, KIND, Manifest, from_dict
 
+_NUMERIC = tuple("+-.0123456789")
+
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that could be taken for a number by one reader of YAML or another."""
+    """Quotes text that one reader of YAML or another could take for a number, or whose breaks it would fold."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = '"' if text[:1] in "+-.0123456789" and text else None
+    style = '"' if text.startswith(_NUMERIC) or not text.isprintable() else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.kubernetes
 
 PLUGINS, HELLO_AT = "/api/v1/plugins", "/api/v1/plugins/hello"
 MADE = ("pods", "deployments", "configmaps", "controllerrevisions")
+LEGACY = Path(__file__).parents[2] / "examples" / "legacy" / "temperature"
 AGAIN = HELLO.replace("Hello {name}", "Again {name}")
 
 
@@ -276,3 +277,14 @@ def test_code_that_the_cluster_does_not_have_is_told_and_can_be_sent_again(house
     sent = house.second.request("PUT", f"{PLUGINS}/lost", **form(lost))
     assert sent.status == 200, sent.content
     until(lambda: house.first.condition("lost", "ResolvedRefs")[0] == "True", 40)
+
+
+def test_an_old_plugin_is_sent_into_a_cluster_like_any_other(house: House) -> None:
+    """Its pod answers both forms, through any replica."""
+    house.xcore("apply", "-f", str(LEGACY), "--wait", "--timeout", "120")
+    assert house.resource("temperature-tools")["spec"]["legacy"]["timeoutSeconds"] == 5
+    house.second.wait_ready("temperature-tools")
+    assert house.second.call("temperature-tools", "feel", {"value": 25}).json["word"] == "warm"
+    old = {"json": {"payload": {"value": 25}}, "headers": {"Accept": "application/vnd.xcore.v0+json"}}
+    answer = house.first.request("POST", "/app/temperature-tools/feel", **old).json
+    assert (answer["status"], answer["result"]["word"]) == ("ok", "warm")

@@ -230,6 +230,7 @@ KEYS = (
 
 @example({"description": "0o10", "author": "1_000", "version": "1e3"}, True)
 @example({"description": "\U0001f300 no", "author": "no", "version": "010"}, False)
+@example({"configuration": {"\x85": "a\x85\u2028b\n c", "\xa0": " "}}, False)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6), st.booleans())
 def test_whatever_stands_there_is_taken_or_refused(fields, as_info):

@@ -5,10 +5,12 @@ import sys
 import textwrap
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from xcore.plugin.contract import Context
 from xcore.plugin.host import Legacy, RateLimit, Spec
 from xcore.plugin.legacy.adapter import adapt
+from xcore.plugin.legacy.calls import Bucket
 from xcore.plugin.legacy.package import OldPackage, place
 from xcore.plugin.testing import serve
 
@@ -349,3 +351,65 @@ async def test_on_unload_runs_at_the_end(old, tmp_path):
     async with old(code):
         assert not (tmp_path / "left").exists()
     assert (tmp_path / "left").read_text() == "left"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    st.binary(max_size=40)
+    | st.sampled_from([b"", b"{}", b'{"payload": {}}', b'{"payload": null}', b"[" * 5000]),
+    st.sampled_from(
+        ["", "*/*", V0["accept"], "application/json;q=0.1, application/vnd.xcore.v0+json", ",;q=x"]
+    ),
+    st.sampled_from(["greet", "bare", "raise", "none", "a%2Fb", "é"]),
+    st.booleans(),
+)
+async def test_whatever_is_sent_is_answered_in_one_form_or_the_other(old, body, accept, action, always):
+    """With a status that fits, and never with both forms mixed."""
+    async with old(BY_HANDLE, envelope="V0" if always else "Current") as client:
+        status, answer = await client.request("POST", action, body=body, headers={"accept": accept})
+    assert status in {200, 400, 422, 500}
+    if always or "v0" in accept:
+        assert answer.keys() == {"status", "plugin", "action", "result"}
+        assert answer["status"] == ("error" if status >= 400 else answer["result"]["status"])
+    elif status >= 400:
+        assert answer["status"] == status
+
+
+@given(st.integers(1, 20), st.floats(1, 100), st.lists(st.floats(0, 30), max_size=60))
+def test_never_more_calls_than_the_limit_and_what_time_has_added(calls, period, waits):
+    """Over any length of time; and after the wait that was told there is a place."""
+    now = [0.0]
+    bucket = Bucket(RateLimit(calls, period), lambda: now[0])
+    taken = 0
+    for wait in waits:
+        now[0] += wait
+        told = bucket.take()
+        taken += not told
+        assert taken <= calls + now[0] * calls / period + 1e-6
+        if told:
+            now[0] += told
+            assert bucket.take() == 0
+            taken += 1
+
+
+async def test_a_websocket_of_a_plugin_without_routes_is_refused(old):
+    """As an HTTP answer, before it opens."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async with old(BY_HANDLE) as client:
+        scope = {
+            "type": "websocket",
+            "path": "/app/old/live",
+            "headers": [],
+            "query_string": b"",
+            "scheme": "ws",
+        }
+        await client.host(scope, None, send)
+    assert [message["type"] for message in sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
+    assert sent[0]["status"] == 400
