@@ -27,7 +27,7 @@ INFO = "PLUGIN_INFO"
 BY_HANDLE, BY_ROUTES = "src/main.py", "run.py"
 _TODAYS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _OLD = frozenset({"name", "version", "entry_point", "execution_mode"})
-_FASTAPI = re.compile(rb"^\s*(?:from|import)\s+fastapi\b", re.MULTILINE)
+_FASTAPI = re.compile(rb"^[ \t]*(?:from|import)[ \t]+fastapi\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ def _info(folder: Path, files: frozenset[str], entry: str) -> Mapping[str, Any] 
     """PLUGIN_INFO of the entry point or of the package it lies in."""
     package = f"{entry.rpartition('/')[0]}/__init__.py".lstrip("/")
     for path in (entry, package):
-        if path in files:
-            node = _assigned(_read(folder / path, MAX_SOURCE), path)
-            if node is not None:
-                return _literal(node, path)
+        source = _read(folder / path, MAX_SOURCE) if path in files else b""
+        node = _assigned(source, path) if INFO.encode() in source else None
+        if node is not None:
+            return _literal(node, path)
     return None
 
 

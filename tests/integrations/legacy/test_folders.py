@@ -104,6 +104,12 @@ def test_what_is_wrong_with_an_old_folder_is_told_and_nothing_is_run(plugins, sc
     assert words in str(declared.error)
 
 
+def test_a_program_beside_an_old_plugin_does_not_matter(plugins, scan):
+    """A `run.py` that is no plugin's, and not even of this Python."""
+    files(plugins / "notes", {"plugin.yaml": OLD, "src/main.py": BY_HANDLE, "run.py": "print 'by hand'\n"})
+    assert scan()["notes"].manifest.spec.entrypoint == "src.main:Plugin"
+
+
 def test_links_in_an_old_folder_are_refused(plugins, scan, tmp_path):
     """A manifest that is one, and any other file."""
     (tmp_path / "secret.json").write_text('{"name": "x", "version": "1"}')
@@ -122,3 +128,23 @@ def test_a_huge_source_file_is_not_read_whole(plugins, scan):
     late = "#" * (MAX_SOURCE + 1) + "\nPLUGIN_INFO = {}\n"
     files(plugins / "late", {"run.py": late})
     assert scan() == {}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "\n" * MAX_SOURCE,
+        " " * MAX_SOURCE,
+        "import " * (MAX_SOURCE // 7),
+        "PLUGIN_INFO = " + "-" * 900_000 + "1",
+    ],
+    ids=["breaks", "blanks", "imports", "signs"],
+)
+def test_source_that_is_made_to_be_slow_is_read_as_quickly(plugins, scan, source):
+    """Whatever a stranger writes into his files, reading takes time in proportion to their size."""
+    files(
+        plugins / "slow",
+        {"plugin.yaml": OLD, "src/main.py": BY_HANDLE, "src/slow.py": source, "run.py": source},
+    )
+    scan()
