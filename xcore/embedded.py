@@ -1,7 +1,7 @@
 """The kernel inside a program of one's own: plugin folders in sandboxes, called without controller, port or database.
 
     async with Embedded(Path("plugins"), engine, state=Path("state")) as plugins:
-        print(await plugins.call("hello", "greet", {"name": "Ada"}))
+        print(await plugins.call("hello", "greet", name="Ada"))
 
 `manager` has the rest: status, logs, events, suspend, restart. Refused: plugins with `spec.dependencies`, which a controller
 packs (`xcore pack --image` makes an image that needs no packing), and the `inprocess` engine, which has no sandbox.
@@ -10,23 +10,26 @@ packs (`xcore pack --image` makes an image that needs no packing), and the `inpr
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from xcore.bundle import Snapshots
-from xcore.client import CallFailed, Reply, post
-from xcore.errors import NotSupported, Problem
+from xcore.client import post
+from xcore.errors import NotSupported, Problem, UpstreamUnreachable
 from xcore.images import Images
 from xcore.loader import Declared, Loader
 from xcore.manager import Manager
+from xcore.plugin.calling import CallFailed, Reply, asked, result
 from xcore.records import Records
+from xcore.routes import Target
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.supervised import Supervised
 from xcore.sources import Sources
 from xcore.store import FileStore
+
+R = TypeVar("R")
 
 CALL_SECONDS = 60.0
 # The conditions that keep a plugin from serving, the first cause first.
@@ -36,11 +39,15 @@ _IN_THE_WAY = ("Accepted", "ResolvedRefs", "Programmed", "Ready")
 class Embedded:
     """Entered: every folder was read, and its plugin is on its way. Left: nothing runs any more.
 
-    `state` holds copies of the code and what is remembered; one program at a time. Entering raises what `Manager.start`
+    `state` holds copies of the code and what is remembered; one program at a time. A call takes at most `call_seconds`,
+    half of which it waits for a plugin that does not serve yet. Entering raises what `Manager.start`
     and reading the directory raise: XcoreError.
     """
 
-    def __init__(self, plugins: Path, engine: Engine, *, state: Path) -> None:
+    def __init__(
+        self, plugins: Path, engine: Engine, *, state: Path, call_seconds: float = CALL_SECONDS
+    ) -> None:
+        self._seconds = call_seconds
         snapshots = Snapshots(state / "snapshots")
         records = Records(FileStore(state / "store"), snapshots=snapshots.directory, sites=state / "sites")
         self.manager = Manager(Supervised(engine), records=records)
@@ -68,35 +75,42 @@ class Embedded:
         """Read the folders again: new ones start, changed ones roll, those that are gone end."""
         await self._sources.refresh()
 
+    @overload
     async def call(
-        self, plugin: str, action: str, arguments: Mapping[str, Any] = {}, *, seconds: float = CALL_SECONDS
+        self, plugin: str, action: str, body: bytes | None = None, /, *, returns: type[R], **arguments: Any
+    ) -> R: ...
+    @overload
+    async def call(self, plugin: str, action: str, body: bytes | None = None, /, **arguments: Any) -> Any: ...
+    async def call(
+        self, plugin: str, action: str, body: bytes | None = None, /, *, returns: Any = None, **arguments: Any
     ) -> Any:
-        """Wait until the plugin serves and call an action: JSON decoded, anything else as bytes.
+        """Wait until the plugin serves, call an action and give its result, as a plugin's `self.context.call` does.
 
-        All of it within `seconds`. Raises PluginNotFound, CallFailed with what the plugin or its status says,
-        UpstreamError where the sandbox does not answer as it should.
+        Raises PluginNotFound; CallFailed with what the plugin answered, or why it does not serve; UpstreamError where
+        its sandbox does not answer as it should, or not in time.
         """
-        reply = await self.post(plugin, f"/{action}", json.dumps(dict(arguments)).encode(), seconds=seconds)
-        if reply.status >= 400:
-            raise CallFailed.of(reply)
-        return reply.value()
+        target, content, media_type = asked(plugin, action, body, arguments)
+        return result(await self._post(plugin, target, content, media_type), returns)
 
-    async def post(self, plugin: str, path: str, body: bytes, *, seconds: float = CALL_SECONDS) -> Reply:
-        """Send a body to any path of a plugin, and give its answer whatever its status. Raises like `call`."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        if self._conditions(plugin)["Accepted"]["status"] != "False":
-            await self.manager.wait_ready(plugin, seconds)
-        route = self.manager.routes.get(plugin)
-        target = route.target if route is not None else None
-        if target is None:
-            raise self._not_ready(plugin)
-        target.enter()
+    async def _post(self, plugin: str, target: str, body: bytes, media_type: str) -> Reply:
         try:
-            left = max(until - loop.time(), 0.0)
-            return await post(target.endpoint, f"/app/{plugin}{path}", body, seconds=left)
-        finally:
-            target.leave()
+            async with asyncio.timeout(self._seconds):
+                serving = await self._serving(plugin)
+                serving.enter()
+                try:
+                    return await post(serving.endpoint, target, body, media_type)
+                finally:
+                    serving.leave()
+        except TimeoutError:
+            raise UpstreamUnreachable(f"no whole answer within {self._seconds:g} s") from None
+
+    async def _serving(self, plugin: str) -> Target:
+        if self._conditions(plugin)["Accepted"]["status"] != "False":
+            await self.manager.wait_ready(plugin, self._seconds / 2)
+        route = self.manager.routes.get(plugin)
+        if route is None or route.target is None:
+            raise self._not_ready(plugin)
+        return route.target
 
     def _not_ready(self, plugin: str) -> CallFailed:
         found = self._conditions(plugin)

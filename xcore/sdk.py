@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from xcore.plugin.calling import CallFailed, Calls, asked, nobody, result
+from xcore.plugin.legacy.names import label
+
 __all__ = ["AutoDispatchMixin", "BasePlugin", "PluginContext", "TrustedBase", "action", "error", "ok"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +28,7 @@ class PluginContext:
     config: Mapping[str, Any]
     env: Mapping[str, str]
     services: Mapping[str, Any] = field(default_factory=dict)
+    calls: Calls = field(default=nobody, repr=False)
 
     def get_service(self, name: str) -> Any:
         raise KeyError(f"there is no service {name!r}: a plugin shares nothing with the platform")
@@ -49,6 +53,17 @@ class TrustedBase:
         if self.ctx is None:
             raise RuntimeError("the context is there from on_load on")
         return self.ctx.get_service(name)
+
+    async def call_plugin(
+        self, plugin_name: str, action: str, payload: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a plugin that `requires` names; a failure is told as `error` does."""
+        if self.ctx is None:
+            raise RuntimeError("the context is there from on_load on")
+        try:
+            return result(await self.ctx.calls(*asked(label(plugin_name), action, None, payload or {})), None)
+        except CallFailed as failed:
+            return error(failed.detail, code=failed.reason)
 
 
 class AutoDispatchMixin:

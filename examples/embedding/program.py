@@ -14,7 +14,7 @@ async def main(plugins: Path, state: Path) -> None:
     seccomp = files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
     engine = DockerEngine(owner="embedding", image=image_tag(), seccomp=seccomp, state_dir=state)
     async with Embedded(plugins, engine, state=state) as xcore:
-        print(await xcore.call("hello", "greet", {"name": "Ada"}))
+        print(await xcore.call("hello", "greet", name="Ada"))
 
 
 asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))

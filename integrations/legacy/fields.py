@@ -9,6 +9,7 @@ from typing import Any
 
 from integrations.legacy.draft import Draft
 from integrations.legacy.old import Old
+from xcore.plugin.legacy.names import label
 
 Rule = Callable[[Draft, str, Any, Old], None]
 
@@ -159,14 +160,15 @@ def _path(draft: Draft, label: str, path: str, *, denied: bool, old: Old) -> Non
         )
 
 
-def _requires(draft: Draft, label: str, value: Any, _: Old) -> None:
+def _requires(draft: Draft, field: str, value: Any, _: Old) -> None:
     wanted = value if isinstance(value, list) else [value]
-    names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
-    labels = [re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-") for name in names]
-    if labels:
-        draft.put(
-            label, "spec.calls", labels, "may be called; no order of starting is kept, no object shared"
-        )
+    named = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
+    names = [label(name) for name in named if isinstance(name, str)]
+    if len(names) < len(named):
+        draft.refuse(field, "must be a list of plugins' names")
+    elif names:
+        note = "call_plugin, where the operator grants it; no order of starting is kept, no object shared"
+        draft.put(field, "spec.calls", names, note)
 
 
 def _tags(draft: Draft, label: str, value: Any, _: Old) -> None:

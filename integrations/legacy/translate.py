@@ -14,6 +14,7 @@ from integrations.legacy.draft import Draft, Said
 from integrations.legacy.fields import RULES
 from integrations.legacy.old import INFO, REQUIREMENTS, Old
 from xcore.instance_spec import Isolation
+from xcore.plugin.legacy.names import label
 
 _PREFIX = re.compile(r"/app/([^/]+)/?")
 _OLD_FASTAPI = "fastapi"
@@ -71,20 +72,20 @@ def _name(draft: Draft, fields: dict[str, Field], old: Old) -> None:
     found = _PREFIX.fullmatch(str(prefix.value)) if prefix is not None else None
     named = fields.get("name", Field("the folder's name", old.folder))
     source = Field(prefix.label, found[1]) if prefix is not None and found else named
-    label = re.sub(r"[^a-z0-9]+", "-", str(source.value).lower()).strip("-")[:63].rstrip("-")
-    if not label:
+    name = label(str(source.value))
+    if not name:
         draft.refuse(source.label, "must hold a letter or a digit: it becomes the plugin's name")
         return
-    same = label == source.value
-    note = f"it answers at /app/{label}"
+    same = name == source.value
+    note = f"it answers at /app/{name}"
     draft.put(
         source.label,
         "metadata.name",
-        label,
+        name,
         note if same else f"{source.value!s:.63} is no name today; {note}",
     )
     if prefix is not None and not found:
-        draft.drop(prefix.label, f"what lay below {prefix.value!s:.63} lies below /app/{label}")
+        draft.drop(prefix.label, f"what lay below {prefix.value!s:.63} lies below /app/{name}")
     if "name" in fields and source is not named:
         draft.drop(named.label, "the path decides the name")
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support import HELLO, write_plugin
-from xcore.client import CallFailed
 from xcore.embedded import Embedded
-from xcore.errors import PluginNotFound
+from xcore.errors import PluginNotFound, UpstreamUnreachable
+from xcore.plugin import CallFailed
 from xcore.runtimes.process import ProcessEngine
 
 FAILING = f"""{HELLO}
@@ -30,13 +30,12 @@ async def test_a_plugin_is_called_as_soon_as_it_serves(plugins, engine, open_dir
     """Nothing has to be waited for by hand; at the end nothing runs."""
     write_plugin(plugins / "hello", FAILING)
     async with Embedded(plugins, engine, state=open_dir / "state") as xcore:
-        assert await xcore.call("hello", "greet", {"name": "Ada"}) == "Hello Ada"
+        assert await xcore.call("hello", "greet", name="Ada", returns=str) == "Hello Ada"
         with pytest.raises(CallFailed, match="500 ActionFailed") as failed:
             await xcore.call("hello", "fail")
         assert "inside" not in failed.value.detail
         with pytest.raises(CallFailed, match="422 InvalidArguments"):
-            await xcore.call("hello", "greet", {"name": 3})
-        assert (await xcore.post("hello", "/greet", b"{")).status == 400
+            await xcore.call("hello", "greet", name=3)
         with pytest.raises(PluginNotFound):
             await xcore.call("nobody", "greet")
     assert await engine.list() == []
@@ -61,12 +60,26 @@ async def test_a_plugin_that_cannot_run_here_says_why(plugins, engine, open_dir)
     """What only a controller packs, and what does not start."""
     write_plugin(plugins / "packed", dependencies=["pillow"])
     write_plugin(plugins / "broken", "raise RuntimeError('no')")
-    async with Embedded(plugins, engine, state=open_dir / "state") as xcore:
+    async with Embedded(plugins, engine, state=open_dir / "state", call_seconds=4) as xcore:
         with pytest.raises(CallFailed, match=r"503 NotSupported.*spec\.dependencies"):
             await xcore.call("packed", "greet")
         with pytest.raises(CallFailed, match="503") as failed:
-            await xcore.call("broken", "greet", seconds=3)
+            await xcore.call("broken", "greet")
         assert failed.value.reason in {"CrashLooping", "StartupFailed"}
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for(plugins, engine, open_dir):
+    """The time is for all of it."""
+    code = f"""{HELLO}
+    @action
+    async def wait(self) -> None:
+        import asyncio
+        await asyncio.Event().wait()
+"""
+    write_plugin(plugins / "hello", code)
+    async with Embedded(plugins, engine, state=open_dir / "state", call_seconds=5) as xcore:
+        with pytest.raises(UpstreamUnreachable, match="no whole answer within 5 s"):
+            await xcore.call("hello", "wait")
 
 
 async def test_a_directory_that_is_not_there_is_as_good_as_empty(engine, open_dir):

@@ -210,6 +210,15 @@ def test_requirements_become_dependencies():
     assert "requirements.txt" in problems(requirements=("git+https://example.com/x",))
 
 
+def test_what_it_requires_it_may_ask_to_call():
+    """By today's names; the operator has to grant it, as for any plugin."""
+    wanted = ["erp_core", {"name": "Auth", "version": ">=2.0"}]
+    assert made({"requires": wanted}).spec.calls == ("erp-core", "auth")
+    assert made({"requires": []}).spec.calls == ()
+    assert "requires" in problems({"requires": [{"version": "1"}]})
+    assert "requires" in problems({"requires": None})
+
+
 def test_the_old_envelope_can_be_asked_for_in_the_old_manifest():
     """The one field that was added to it."""
     assert str(made({"envelope": "v0"}).spec.legacy.envelope) == "V0"

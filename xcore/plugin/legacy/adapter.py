@@ -142,7 +142,8 @@ class Adapter:
         """Hand over what the old system did: everything the manifest said beyond what it knew, and the environment."""
         config = dict(self._context.config)
         if isinstance(plugin, sdk.TrustedBase):
-            plugin.ctx = sdk.PluginContext(self._context.name, config, dict(os.environ))
+            context = self._context
+            plugin.ctx = sdk.PluginContext(context.name, config, dict(os.environ), calls=context.calls)
         with contextlib.suppress(AttributeError):  # it has slots, and wants none of this
             plugin._config = config.get("configuration", {})  # noqa: SLF001  the old system's name for it
 

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from xcore.plugin.calling import CallFailed, Reply, nobody
 from xcore.plugin.contract import Context
 from xcore.plugin.host import Legacy, RateLimit, Spec
 from xcore.plugin.legacy.adapter import adapt
@@ -73,7 +74,9 @@ def old(tmp_path):
     made = []
 
     @contextlib.asynccontextmanager
-    async def begin(code, *, name="old", config=None, files=None, entrypoint="main:Plugin", **legacy):
+    async def begin(
+        code, *, name="old", config=None, files=None, entrypoint="main:Plugin", calls=nobody, **legacy
+    ):
         number = len(made)
         folder = tmp_path / str(number) / place(entrypoint).folder
         folder.mkdir(parents=True)
@@ -82,7 +85,8 @@ def old(tmp_path):
         package = f"legacy_test_{number}"
         made.append(package)
         spec = Spec(name, entrypoint, "1.2.3", config or {}, Legacy(**legacy))
-        app = adapt(spec, Context(name, "1.2.3", config or {}), OldPackage(package, folder).load)
+        context = Context(name, "1.2.3", config or {}, calls=calls)
+        app = adapt(spec, context, OldPackage(package, folder).load)
         async with serve(app, name=name, version="1.2.3", config=config or {}) as client:
             yield client
 
@@ -227,6 +231,30 @@ async def test_a_plugin_derived_from_the_old_base_class_finds_what_it_was_given(
         }
         assert (await client.call("store")).body["code"] == "no_service"
         assert (await client.call("none")).body["code"] == "unknown_action"
+
+
+async def test_an_old_plugin_calls_another_as_it_did(old):
+    """By its old name, with the payload alone; a refusal is the old kind of error."""
+    code = """
+        from xcore.sdk import TrustedBase
+
+        class Plugin(TrustedBase):
+            async def handle(self, action, payload):
+                return await self.call_plugin("Other_Plugin", action, payload)
+    """
+    heard = []
+
+    async def carry(target, body, media_type):
+        heard.append((target, body))
+        if target.endswith("refused"):
+            raise CallFailed(403, "Forbidden", "the operator has not granted it")
+        return Reply(200, {"content-type": "application/json"}, b'{"status": "ok"}')
+
+    async with old(code, calls=carry) as client:
+        assert (await client.call("greet", name="Ada")).body == {"status": "ok"}
+        told = {"status": "error", "msg": "the operator has not granted it", "code": "Forbidden"}
+        assert (await client.call("refused")).body == told
+    assert heard[0] == ("other-plugin/greet", b'{"name":"Ada"}')
 
 
 async def test_old_imports_work_with_and_without_a_dot(old, monkeypatch):
