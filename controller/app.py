@@ -206,7 +206,9 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     parts.ground.calls.start(calls.answers(parts.plane))
     parts.lag.start()
     app.state.agenda = parts.agenda
-    journal = Journal(parts.manager.bus, parts.database, leads=parts.ground.leads)
+    shared = parts.database.file is None  # else nobody writes what this controller leaves out
+    leads = parts.ground.leads if shared else (lambda: True)
+    journal = Journal(parts.manager.bus, parts.database, leads=leads)
     joined = integrate(app, intake=parts.intake, once=parts.once, journal=journal, gate=parts.gate)
     installed = join_installed(
         integrations, app, parts.manager, database=parts.database, background=parts.background

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Set as AbstractSet
 from typing import Any
 
 LAST_SECONDS = 2.0  # what is cancelled may take so long to note that it was
@@ -23,6 +23,7 @@ class Background:
         self.stopping = asyncio.Event()
         self.failed: set[str] = set()
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._streams: dict[asyncio.Event, str] = {}  # what ends each, and whose key it was asked for with
         self._closing: set[asyncio.Task[None]] = set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -43,6 +44,7 @@ class Background:
         Cancelling is the end of waiting: all the rest is cancelled, too.
         """
         self.stopping.set()
+        self.cut(frozenset(self._streams.values()))
         began = time.monotonic()
         if self._tasks:
             _log.info("told to end, within %g s: %s", seconds, self._names())
@@ -56,24 +58,37 @@ class Background:
         await self._wait(LAST_SECONDS)
         _log.info("background work has ended, after %.1f s", time.monotonic() - began)
 
-    async def until_stopping(self, items: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-        """Yield what comes, and end when the controller is to: an answer without an end must not hold it up."""
-        stopping, coming = asyncio.create_task(self.stopping.wait()), None
+    async def lasting(self, items: AsyncGenerator[str, None], key: str) -> AsyncIterator[str]:
+        """Yield what comes, and end when the controller is to end, or the key (its id) is no longer good.
+
+        For answers that have no end of their own: they must not hold up the one, nor outlive the other.
+        """
+        end, coming = asyncio.Event(), None
+        self._streams[end] = key
+        if self.stopping.is_set():
+            end.set()
+        ended = asyncio.create_task(end.wait())
         try:
             while True:
                 coming = asyncio.create_task(_first(items))
-                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({coming, ended}, return_when=asyncio.FIRST_COMPLETED)
                 item = coming.result() if coming.done() else None
                 if item is None:
                     return
                 yield item
         finally:
-            stopping.cancel()
+            del self._streams[end]
+            ended.cancel()
             # In a task of its own: where the client has left, whatever is awaited here is cancelled.
             closing = asyncio.create_task(_close(items, coming))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             await asyncio.shield(closing)
+
+    def cut(self, keys: AbstractSet[str]) -> None:
+        """End the lasting answers of these keys."""
+        for end in [end for end, key in self._streams.items() if key in keys]:
+            end.set()
 
     async def _wait(self, seconds: float) -> None:
         if self._tasks:

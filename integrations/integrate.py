@@ -32,6 +32,8 @@ async def integrate(
     app.state.journal, app.state.gate = journal, gate
     app.state.intake, app.state.once, app.state.uploads = intake, once, Uploads(intake.staging)
     ring = app.state.ring = KeyRing(app.state.database, gate)
+    if gate is not None:
+        gate.listen(app.state.background.cut)
     app.include_router(plugins.router)
     app.include_router(orders.router)
     app.include_router(events.router)

@@ -2,7 +2,7 @@
 
 It writes beside everything else, many events at a time; requests and plugins never wait for it. While the database is away
 events wait in its queue, and those the queue has no room for are counted, here and in `xcore_events_lost_total`. Where several
-controllers share a cluster, the one that leads writes.
+controllers share a database, the one that leads writes.
 """
 
 from __future__ import annotations

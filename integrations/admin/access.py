@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -75,9 +76,10 @@ def _journal(request: Request) -> Journal:
     return journal
 
 
-def background_of(request: Request) -> Background:
+def lasting(request: Request, items: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    """An answer that has no end of its own: it ends with the controller, and with the key it was asked for with."""
     background: Background = request.app.state.background
-    return background
+    return background.lasting(items, _grant(request).id)
 
 
 GrantOf = Annotated[Grant, Depends(_grant)]

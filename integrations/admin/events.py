@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import AwareDatetime
 
-from integrations.admin.access import GrantOf, JournalOf, ManagerOf, background_of, demands
+from integrations.admin.access import GrantOf, JournalOf, ManagerOf, demands, lasting
 from integrations.admin.schemas import EVENTS
 from integrations.admin.upload import MalformedRequest
 from integrations.gate import RateLimited
@@ -116,7 +116,7 @@ async def _live(request: Request, journal: Journal, asked: Asked, wanted: Wanted
         raise RateLimited(f"{MAX_FOLLOWERS} follow the events already; try again in a moment")
     newest = await journal.newest()
     told = _stream(journal, wanted, newest if asked.after is None else min(asked.after, newest))
-    return StreamingResponse(background_of(request).until_stopping(told), media_type="text/event-stream")
+    return StreamingResponse(lasting(request, told), media_type="text/event-stream")
 
 
 async def _stream(journal: Journal, wanted: Wanted, after: int) -> AsyncGenerator[str, None]:

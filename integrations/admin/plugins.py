@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from integrations.admin.access import GrantOf, ManagerOf, background_of, demands
+from integrations.admin.access import GrantOf, ManagerOf, demands, lasting
 from integrations.admin.answers import DeskOf, Patience, PatienceOf
 from integrations.admin.schemas import PLUGIN
 from integrations.grants import Scope
@@ -62,7 +62,7 @@ async def get_logs(
     as_json = "application/json" in request.headers.get("accept", "")
     media = "application/x-ndjson" if as_json else "text/plain"
     told = _lines(manager, name, lines, follow=follow, as_json=as_json)
-    return StreamingResponse(background_of(request).until_stopping(told), media_type=media)
+    return StreamingResponse(lasting(request, told), media_type=media)
 
 
 async def _lines(

@@ -171,6 +171,30 @@ def test_who_follows_logs_or_events_does_not_hold_up_the_end(controller: Control
     assert sorted(steps, key=text.index) == steps
 
 
+def test_what_happened_is_there_for_the_next_controller(controller: Controller) -> None:
+    """A stream is taken up over a restart, and misses nothing."""
+    controller.settings = {"XCORE_RUNTIME": "process"}
+    controller.start()
+    controller.wait_ready("hello")
+    until(lambda: controller.request("GET", "/api/v1/plugins/hello/events").json["items"])
+    newest = controller.request("GET", "/api/v1/events?limit=1").json["items"][0]["id"]
+    assert controller.stop() == 0
+    controller.start()
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(newest)}
+    seen: list[str] = []
+    with controller.client() as client, client.stream("GET", "/api/v1/events", headers=headers) as stream:
+        for line in stream.iter_lines():
+            if line.startswith(("id:", "event:")):
+                seen.append(line)
+            if line == "event: ManagerStarting":
+                break
+    assert seen[0] == f"id: {newest + 1}"
+    assert [line for line in seen if line.startswith("event: Manager")] == [
+        "event: ManagerStopping",
+        "event: ManagerStarting",
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to hide from")
 def test_code_that_the_sandbox_user_cannot_read_is_refused_and_never_run_as_root(
     controller: Controller,

@@ -92,9 +92,11 @@ async def test_an_answer_without_an_end_ends_with_the_controller_and_leaves_noth
             closed.append("closed")
 
     heard = []
-    async for item in background.until_stopping(endless()):
+    ending = None
+    async for item in background.lasting(endless(), "key"):
         heard.append(item)
-        background.stopping.set()
+        ending = asyncio.create_task(background.stop(5))
+    await ending
     assert (heard, closed) == (["one"], ["closed"])
 
 
@@ -112,12 +114,47 @@ async def test_a_client_that_leaves_leaves_nothing_behind():
 
     with anyio.CancelScope() as scope:
         asyncio.get_running_loop().call_later(0.01, scope.cancel)
-        async for _ in background.until_stopping(endless()):
+        async for _ in background.lasting(endless(), "key"):
             pass
     async with asyncio.timeout(5):
         await closed.wait()
         while background._closing:
             await asyncio.sleep(0)
+
+
+async def test_an_answer_that_is_asked_for_at_the_very_end_ends_at_once():
+    background = Background()
+    await background.stop(5)
+
+    async def endless():
+        await asyncio.Event().wait()
+        yield "never"
+
+    assert [item async for item in background.lasting(endless(), "key")] == []
+
+
+async def test_an_answer_ends_with_the_key_it_was_asked_for_with_and_others_go_on():
+    background, gone_on = Background(), asyncio.Event()
+
+    async def items():
+        yield "one"
+        await gone_on.wait()
+        yield "two"
+
+    heard = {"good": [], "revoked": []}
+
+    async def listen(key):
+        async for item in background.lasting(items(), key):
+            heard[key].append(item)
+
+    listening = [asyncio.create_task(listen(key)) for key in heard]
+    await asyncio.wait(listening, timeout=0.01)
+    background.cut(frozenset({"revoked", "unknown"}))
+    await asyncio.wait(listening[1:], timeout=5)
+    gone_on.set()
+    await asyncio.wait(listening, timeout=5)
+    assert heard == {"good": ["one", "two"], "revoked": ["one"]}
+    assert background._streams == {}
 
 
 @pytest.mark.parametrize("how", ["ends", "raises", "is left"])
@@ -134,7 +171,7 @@ async def test_an_answer_that_ends_by_itself_is_what_it_would_have_been(how):
         finally:
             closed.append("closed")
 
-    told = background.until_stopping(items())
+    told = background.lasting(items(), "key")
     assert await anext(told) == "one"
     if how == "raises":
         with pytest.raises(ValueError, match="cut"):

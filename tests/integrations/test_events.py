@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 
 import httpx
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from controller.api import errors
 from integrations.admin import events
 from integrations.background import Background
+from integrations.gate import Gate
 from integrations.grants import Grant, Role
 from integrations.journal import Journal
 from xcore.errors import DatabaseUnavailable, PluginNotFound
@@ -92,12 +94,9 @@ async def test_filters(desk):
 
 
 async def test_a_key_for_some_plugins_shows_what_happened_to_those_alone(desk):
-    class Gate:
-        def known(self, key):
-            return Grant("k", Role.VIEWER, plugins=frozenset({"here"}))
-
-    desk.state.gate = Gate()
-    headers = {"Authorization": "Bearer x"}
+    digest = hashlib.sha256(b"key").digest()
+    desk.state.gate = Gate(Grant("k", Role.VIEWER, digest=digest, plugins=frozenset({"here"})))
+    headers = {"Authorization": "Bearer key"}
     assert ids(await desk.get(headers=headers)) == [5, 4, 2]
     assert ids(await desk.get(headers=headers, plugin="gone")) == []
     assert (await desk.get("/api/v1/plugins/gone/events", headers=headers)).status_code == 403
@@ -178,6 +177,7 @@ async def stream(desk, **headers):
         async with asyncio.timeout(SECONDS):
             return await pieces.get()
 
+    next_piece.serving = serving
     try:
         assert await next_piece() == ": following\n\n"
         yield next_piece
@@ -205,8 +205,20 @@ async def test_a_stream_without_an_id_or_with_one_of_the_future_begins_now(desk,
 
 
 async def test_streams_end_with_the_controller(desk):
-    async with stream(desk):
-        desk.state.background.stopping.set()
+    async with stream(desk) as next_piece:
+        await desk.state.background.stop(5)
+        await asyncio.wait({next_piece.serving}, timeout=SECONDS)
+        assert next_piece.serving.done()
+
+
+async def test_streams_end_with_the_key_that_they_were_asked_for_with(desk):
+    gate = desk.state.gate = Gate()
+    gate.listen(desk.state.background.cut)
+    gate.replace([Grant("k", Role.VIEWER, digest=hashlib.sha256(b"key").digest())])
+    async with stream(desk, Authorization="Bearer key") as next_piece:
+        gate.replace([])
+        await asyncio.wait({next_piece.serving}, timeout=SECONDS)
+        assert next_piece.serving.done()
 
 
 async def test_no_more_than_so_many_may_follow(desk, monkeypatch):
