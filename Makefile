@@ -8,7 +8,7 @@ PYTEST := .venv/bin/pytest
 EXPORT := export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate
 SANDBOX := $(EXPORT) --extra sandbox --prune cronsim --prune pydantic --prune pyyaml --prune tzdata
 # The controller's part: what `controller.image.build` installs.
-CONTROLLER := $(EXPORT) --extra server --extra docker --extra kubernetes
+CONTROLLER := $(EXPORT) --extra server --extra kubernetes
 # Without the notice of its makers about the time after 2027.
 MKDOCS = NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs
 # Never --quiet: it counts no warning then, and nothing is strict.

@@ -24,8 +24,8 @@ from controller.api import errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane import calls
 from controller.dataplane.plane import DataPlane
-from controller.engines import choose_engine, in_cluster
-from controller.ground import Ground, machine_ground
+from controller.engines import choose_engine
+from controller.ground import Ground, in_cluster, machine_ground
 from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
@@ -189,7 +189,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.plane, app.state.manager, app.state.background = parts.plane, parts.manager, parts.background
     app.state.database = parts.database
-    app.state.degraded = parts.ground.degraded
+    app.state.degraded, app.state.examine = parts.ground.degraded, parts.ground.examine
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
     app.state.metrics.register(metrics.Work(parts.agenda))
     app.include_router(health.router)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib
 import logging
-from pathlib import Path
+from typing import Any
 
 from controller.settings import Settings
 from controller.values import is_loopback
 from xcore.errors import ImagePull, RuntimeUnavailable, XcoreError
 from xcore.runtimes.callsockets import CallSockets
-from xcore.runtimes.docker import DockerEngine
-from xcore.runtimes.handed import ReadSecrets, no_secrets
+from xcore.runtimes.handed import ReadSecrets
 from xcore.runtimes.process import ProcessEngine
 from xcore.runtimes.seams import Engine
 from xcore.runtimes.trial import trial
 
-# Where a pod finds who it is (kubernetes.io, "Accessing the Kubernetes API from a Pod").
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _log = logging.getLogger("xcore.controller")
-
-
-def in_cluster(settings: Settings) -> bool:
-    """Tell whether plugins run as pods: asked for, or `auto` in a pod."""
-    return settings.runtime == "kubernetes" or (settings.runtime == "auto" and SERVICE_ACCOUNT.is_dir())
 
 
 async def choose_engine(
@@ -36,7 +28,9 @@ async def choose_engine(
     """
     if settings.runtime == "process":
         return await _process(settings, read_secrets, calls)
-    engine = docker_engine(settings, owner, read_secrets, calls)
+    # Docker's client is 8 MB that child processes and a cluster do without; the controller's image does not have it.
+    containers: Any = importlib.import_module("controller.containers")
+    engine: Engine = containers.docker_engine(settings, owner, read_secrets, calls)
     try:
         await engine.open()
         if settings.runtime == "auto":
@@ -49,24 +43,6 @@ async def choose_engine(
         return await _process(settings, read_secrets, calls)
     _log.info("sandboxes run in Docker containers")
     return engine
-
-
-def docker_engine(
-    settings: Settings,
-    owner: str,
-    read_secrets: ReadSecrets = no_secrets,
-    calls: CallSockets | None = None,
-) -> DockerEngine:
-    seccomp = importlib.resources.files("sandbox_image").joinpath("seccomp.json").read_text("utf-8")
-    return DockerEngine(
-        owner=owner,
-        image=settings.sandbox_image,
-        seccomp=seccomp,
-        state_dir=settings.state_dir,
-        host=settings.docker_host,
-        read_secrets=read_secrets,
-        calls=calls,
-    )
 
 
 def _without_docker(settings: Settings, error: XcoreError) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
+from controller.finding import Finding
 from controller.settings import Settings
 from controller.sites import open_sites
 from integrations.database.database import Database
@@ -25,7 +27,14 @@ from xcore.sources import Preparation, Source, Sources
 from xcore.store import FileStore
 from xcore.vault import Vault
 
+# Where a pod finds who it is (kubernetes.io, "Accessing the Kubernetes API from a Pod").
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 Join = Callable[[Manager, Sources], AbstractAsyncContextManager[None]]
+
+
+async def _nothing() -> Sequence[Finding]:
+    """On one machine `xcore doctor` looks there itself."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +42,8 @@ class Ground:
     """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept.
 
     `calls`: where its plugins call each other. `degraded` tells, once it is joined, what the ground does not let the
-    controller do; anybody may read it. `leads`: whether this replica, of several, is the one that does what is to be
-    done once.
+    controller do; anybody may read it. `examine` looks at what only the controller sees: within 25 s, for administrators.
+    `leads`: whether this replica, of several, is the one that does what is to be done once.
     """
 
     runtime: Runtime
@@ -45,6 +54,12 @@ class Ground:
     calls: CallSockets
     degraded: Callable[[], Sequence[str]] = tuple
     leads: Callable[[], bool] = lambda: True
+    examine: Callable[[], Awaitable[Sequence[Finding]]] = _nothing
+
+
+def in_cluster(settings: Settings) -> bool:
+    """Tell whether plugins run as pods: asked for, or `auto` in a pod."""
+    return settings.runtime == "kubernetes" or (settings.runtime == "auto" and SERVICE_ACCOUNT.is_dir())
 
 
 def machine_ground(

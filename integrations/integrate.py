@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from integrations.admin import events, keys, orders, plugins, schemas, tasks
+from integrations.admin import doctor, events, keys, orders, plugins, schemas, tasks
 from integrations.admin.upload import Uploads
 from integrations.gate import Gate
 from integrations.journal import CLOSE_SECONDS, Journal
@@ -39,6 +39,7 @@ async def integrate(
     app.include_router(events.router)
     app.include_router(tasks.router)
     app.include_router(keys.router)
+    app.include_router(doctor.router)
     schemas.describe(app)
     listening = asyncio.create_task(journal.run())
     knowing = asyncio.create_task(ring.follow())

@@ -22,6 +22,8 @@ from sandbox_image.base import Base, ask, find_base, have_image
 from sandbox_image.commands import BuildError, found, run, say
 from sandbox_image.tag import ROOT
 
+DISTRIBUTION = "xcore-platform"
+
 
 class Recipe(NamedTuple):
     """What an image is made of, as paths relative to ROOT; `app` is what of ours goes into it.
@@ -112,6 +114,16 @@ def copy_sources(recipe: Recipe, context: Path) -> None:
         target = context / "app" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)
+    if recipe.release:
+        _write_metadata(context / "app", recipe.release.rpartition(":")[2])
+
+
+def _write_metadata(app: Path, version: str) -> None:
+    """What an installation would leave behind: `importlib.metadata` tells the version by it (PEP 376)."""
+    folder = app / f"{DISTRIBUTION.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir()
+    lines = ("Metadata-Version: 2.1", f"Name: {DISTRIBUTION}", f"Version: {version}", "")
+    (folder / "METADATA").write_text("\n".join(lines))
 
 
 def _builder() -> dict[str, str]:

@@ -17,7 +17,7 @@ from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
 from controller.settings import CONFIG_VARIABLE, variables
 from docs.reference import GENERATED, with_block
-from integrations.admin import events, keys, orders, plugins, tasks
+from integrations.admin import doctor, events, keys, orders, plugins, tasks
 from xcore import errors, manifest, restart
 from xcore.routes import RouteTable
 from xcore.runtimes.docker import DockerEngine
@@ -169,7 +169,7 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    admin = (plugins.router, orders.router, events.router, tasks.router, keys.router)
+    admin = (plugins.router, orders.router, events.router, tasks.router, keys.router, doctor.router)
     routers = (*admin, health.router, metrics.router, openapi.router)
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods

@@ -16,6 +16,7 @@ from xcore.errors import Problem
 
 PLUGINS = "/api/v1/plugins"
 EVENTS = "/api/v1/events"
+DOCTOR = "/api/v1/doctor"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 _PROBLEM = "application/problem+json"

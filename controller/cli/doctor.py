@@ -11,10 +11,11 @@ import typer
 
 from controller.cli import output
 from controller.cli.exits import Exit
-from controller.cli.findings import Finding, host_findings
+from controller.cli.findings import host_findings
 from controller.cli.gather import gather
 from controller.cli.hops import hop_findings
 from controller.cli.output import Brief
+from controller.finding import Finding
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -28,7 +29,10 @@ def doctor(
     """Find out what is wrong with host, controller or plugin."""
     with output.progress("looking around"):
         facts = gather(name, config)
-    findings = [*host_findings(facts), *hop_findings(facts)]
+    # A controller in a cluster tells what its sandboxes rest on; nothing of it is on this machine.
+    of_cluster = facts.controller.cluster or facts.cluster or ()
+    host = [] if facts.controller.cluster else host_findings(facts)
+    findings = [*host, *of_cluster, *hop_findings(facts)]
     if form == "json":
         output.data({"findings": [asdict(finding) for finding in findings]})
     else:

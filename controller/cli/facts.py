@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.finding import Finding
+
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
@@ -47,10 +49,15 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class ControllerFacts:
-    """What answers at the address: `ready` and `request` are (status, body) of /readyz and of the plugin's route."""
+    """What answers at the address: `ready` and `request` are (status, body) of /readyz and of the plugin's route.
+
+    `unknown`: the address is a name that nobody knows. `cluster`: what the controller finds of the cluster it stands on.
+    """
 
     url: str
     error: str = ""
+    unknown: str = ""
+    cluster: Sequence[Finding] = ()
     ready: tuple[int, str] | None = None
     plugin: Mapping[str, Any] | None = None
     problem: str = ""
@@ -59,7 +66,10 @@ class ControllerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything there is to judge. `name`: the plugin that was asked for, else empty."""
+    """Everything there is to judge. `name`: the plugin that was asked for, else empty.
+
+    `cluster`: what is found of the cluster where the settings name one; then sandboxes are none of this host's affair.
+    """
 
     runtime: str
     sandbox_image: str
@@ -68,3 +78,4 @@ class Facts:
     controller: ControllerFacts
     name: str = ""
     settings_error: str = ""
+    cluster: Sequence[Finding] | None = None

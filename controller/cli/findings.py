@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from controller.cli.facts import Facts, SpaceFacts
-
-Level = Literal["ok", "warn", "fail"]
+from controller.finding import Finding, Level
 
 OLDEST_API = (1, 41)
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2**30, 100 * 2**20
@@ -21,19 +19,9 @@ TOO_FEW_INODES = 1_000
 _STORAGE = frozenset({"overlay2", "overlayfs", "btrfs", "zfs", "stargz", "fuse-overlayfs"})
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check's outcome: a sentence, and what to do about it."""
-
-    check: str
-    level: Level
-    message: str
-    advice: str = ""
-
-
 def host_findings(facts: Facts) -> Iterator[Finding]:
-    """Judge the host, with or without a controller on it."""
-    for check in _CHECKS:
+    """Judge the host, with or without a controller on it; in a pod little of it counts."""
+    for check in _CHECKS if facts.cluster is None else (_settings,):
         finding = check(facts)
         if finding is not None:
             yield finding

@@ -1,37 +1,31 @@
-"""Gathers what the doctor judges. Looks only; but for one trial sandbox, which it removes again."""
+"""Gathers what the doctor judges, and changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import importlib
 import importlib.util
 import os
-import secrets
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
 
-from controller.cli.client import Client, plugin_path
+from controller.cli.client import DOCTOR, Client, plugin_path
 from controller.cli.exits import Stopped
 from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts, SpaceFacts
 from controller.cli.older import is_old
-from controller.engines import docker_engine
+from controller.finding import Finding
+from controller.ground import in_cluster
 from controller.settings import InvalidSettings, Settings, load
 from xcore.bundle import MANIFEST
-from xcore.errors import XcoreError
-from xcore.manifest import parse
 from xcore.runtimes.cgroup import hierarchies
 from xcore.runtimes.reach import PACKAGES, ROOT, closed
-from xcore.runtimes.trial import trial
-from xcore.yamlsafe import MAX_BYTES
-
-ENGINE_SECONDS = 10.0
 
 
 def gather(name: str, config: Path | None) -> Facts:
@@ -39,80 +33,30 @@ def gather(name: str, config: Path | None) -> Facts:
         settings, error = load(config), ""
     except InvalidSettings as invalid:
         settings, error = Settings(), str(invalid)
-    engine = EngineFacts() if settings.runtime == "process" else _engine(settings)
+    inside = in_cluster(settings)
+    engine = EngineFacts() if inside or settings.runtime == "process" else _engine(settings)
     return Facts(
-        runtime=settings.runtime,
+        runtime="kubernetes" if inside else settings.runtime,
         sandbox_image=settings.sandbox_image,
         engine=engine,
         host=_host(settings, engine.info.get("DockerRootDir")),
-        controller=_controller(name),
+        controller=_controller(name, inside=inside),
         name=name,
         settings_error=error,
+        cluster=_cluster(settings) if inside else None,
     )
 
 
 def _engine(settings: Settings) -> EngineFacts:
-    path = settings.docker_host.removeprefix("unix://")
-    transport = httpx.HTTPTransport(uds=path)
-    try:
-        # Tried first without the HTTP client, which would leave a socket open where nobody listens.
-        with socket.socket(socket.AF_UNIX) as attempt:
-            attempt.connect(path)
-        with httpx.Client(transport=transport, base_url="http://engine", timeout=ENGINE_SECONDS) as http:
-            version, info = _document(http, "/version"), _document(http, "/info")
-            image = _has(http, settings.sandbox_image)
-            images = {name: _has(http, name) for name in sorted(set(_named(settings.plugins_dir)))}
-    except OSError as error:
-        return EngineFacts(error=f"{path}: {error.strerror}")
-    except (httpx.HTTPError, ValueError) as error:
-        return EngineFacts(error=str(error) or type(error).__name__)
-    trial = _trial(settings) if image else None
-    return EngineFacts(info=info, version=version, image=image, images=images, trial=trial)
+    # Docker's client is not there, and not needed, in a cluster.
+    engine: Any = importlib.import_module("controller.cli.engine")
+    return cast("EngineFacts", engine.engine_facts(settings))
 
 
-def _has(http: httpx.Client, image: str) -> bool:
-    return http.get(f"/images/{image}/json").is_success
-
-
-def _named(directory: Path) -> Iterator[str]:
-    """The images that plugin folders name; what is wrong with a manifest is told elsewhere."""
-    for path in filter(Path.is_file, directory.glob(f"*/{MANIFEST}")):
-        with contextlib.suppress(OSError, XcoreError), path.open("rb") as file:
-            source = parse(file.read(MAX_BYTES + 1), name=MANIFEST).spec.source
-            if source.image is not None:
-                yield source.image
-
-
-def _document(http: httpx.Client, path: str) -> Mapping[str, Any]:
-    answer = http.get(path).raise_for_status().json()
-    return answer if isinstance(answer, dict) else {}
-
-
-def _trial(settings: Settings) -> str:
-    """Why a sandbox cannot be started and reached; empty when it can.
-
-    In a directory beside the controller's own, and as an owner of our own: no controller sees this sandbox.
-    """
-    state = settings.state_dir
-    there = state.is_dir() and os.access(state, os.W_OK | os.X_OK)
-    try:
-        with tempfile.TemporaryDirectory(prefix="doctor-", dir=state if there else None) as folder:
-            place = Path(folder).resolve()
-            return asyncio.run(_try(settings.model_copy(update={"state_dir": place})))
-    except OSError as error:
-        return f"there is no place for a trial sandbox's files: {error.strerror}"
-
-
-async def _try(settings: Settings) -> str:
-    engine = docker_engine(settings, f"doctor-{secrets.token_hex(4)}")
-    try:
-        await engine.open()
-        await trial(engine, settings.state_dir)
-    except XcoreError as error:
-        return error.detail
-    finally:
-        await engine.aclose()
-    return ""
+def _cluster(settings: Settings) -> Sequence[Finding]:
+    # Kubernetes' client is 59 MB that nobody else needs.
+    ground: Any = importlib.import_module("controller.operator.ground")
+    return cast("Sequence[Finding]", asyncio.run(ground.examined(settings)))
 
 
 def _host(settings: Settings, engine_root: object) -> HostFacts:
@@ -174,19 +118,30 @@ def _writable_cgroups() -> frozenset[str]:
     return frozenset(controller for tree in trees for controller in tree.controllers)
 
 
-def _controller(name: str) -> ControllerFacts:
+def _controller(name: str, *, inside: bool) -> ControllerFacts:
     with Client() as client:
         facts = ControllerFacts(client.url)
         try:
-            ready = client.probe("/readyz")
+            facts = replace(facts, ready=client.probe("/readyz"))
         except Stopped as stopped:
-            return ControllerFacts(client.url, error=stopped.detail)
-        if not name:
-            return ControllerFacts(client.url, ready=ready)
+            return replace(facts, error=stopped.detail, unknown=_unknown(client.url))
         try:
-            plugin = client.get(plugin_path(name))
-            request = client.probe(f"/app/{quote(name, safe='')}")
+            if name:
+                facts = replace(facts, plugin=client.get(plugin_path(name)))
+                facts = replace(facts, request=client.probe(f"/app/{quote(name, safe='')}"))
+            if not inside:
+                found = client.get(DOCTOR)["findings"]
+                facts = replace(facts, cluster=[Finding(**each) for each in found])
         except Stopped as stopped:
-            problem = f"{stopped.reason}: {stopped.detail}"
-            return ControllerFacts(facts.url, ready=ready, problem=problem)
-        return ControllerFacts(client.url, ready=ready, plugin=plugin, request=request)
+            return replace(facts, problem=f"{stopped.reason}: {stopped.detail}")
+        return facts
+
+
+def _unknown(url: str) -> str:
+    """Give the name in an address, where there is one that does not resolve."""
+    host = httpx.URL(url).host
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return host
+    return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.cli.facts import ControllerFacts, Facts
-from controller.cli.findings import Finding, Level
+from controller.finding import Finding, Level
 
 # In the order things happen: what comes later cannot be well while something before it is not.
 _HOPS = (
@@ -24,18 +24,33 @@ _ADVICE = {
     "RuntimeUnavailable": "the checks of the engine say more",
     "Starting": "`xcore wait {name} --for=Ready` waits for it",
 }
+# The same of a plugin in a cluster.
+_CLUSTER_ADVICE = {
+    "ImagePull": "load it onto the nodes, or name one that they can pull",
+    "NotProbed": "wait: it is tried as soon as it is ready",
+    "NotEnforced": "use a network plugin that enforces NetworkPolicy",
+    "RuntimeUnavailable": "the checks of the cluster say more",
+    "Unschedulable": "add a node, or ask for less in spec.resources",
+    "WorkloadRejected": "the cluster's quota or policy refuses it: ask whoever runs the cluster",
+}
 
 
 def hop_findings(facts: Facts) -> Iterator[Finding]:
     """Judge the controller and, where a plugin was named, each hop on the way to it."""
     controller = facts.controller
-    if controller.error:
+    if controller.unknown:
+        message = f"nobody knows the name {controller.unknown}, which XCORE_URL holds"
+        yield Finding("dns", "fail", message, "name the controller's Service, or what forwards to it")
+    elif controller.error:
         level: Level = "fail" if facts.name else "warn"
         yield Finding("controller", level, controller.error, "`xcore serve` starts one; XCORE_URL names it")
-        return
-    yield from _ready(controller)
-    if facts.name:
-        yield from _plugin(facts.name, controller)
+    else:
+        yield from _ready(controller)
+        if facts.name:
+            yield from _plugin(facts.name, controller)
+        elif controller.problem:
+            advice = "with the administrator's key in XCORE_KEY the controller tells more"
+            yield Finding("api", "warn", controller.problem, advice)
 
 
 def _ready(controller: ControllerFacts) -> Iterator[Finding]:
@@ -59,7 +74,9 @@ def _plugin(name: str, controller: ControllerFacts) -> Iterator[Finding]:
         advice = "`xcore get` lists what there is; XCORE_KEY holds the key"
         yield Finding("api", "fail", controller.problem, advice)
         return
-    conditions = {c["type"]: c for c in controller.plugin.get("status", {}).get("conditions", ())}
+    status = controller.plugin.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    told = _ADVICE | (_CLUSTER_ADVICE if status.get("runtime") == "kubernetes" else {})
     failing = next((hop for hop in _HOPS if _status(conditions, hop[0]) != "True"), None)
     if failing is None:
         yield Finding("plugin", "ok", f"{name} is Ready")
@@ -70,8 +87,8 @@ def _plugin(name: str, controller: ControllerFacts) -> Iterator[Finding]:
         reason, message = found.get("reason", "Unknown"), found.get("message", "")
         level: Level = "warn" if reason in {"Suspended", "Starting"} else "fail"
         sentence = f"{name} is held up at the {hop}: {reason}" + (f": {message}" if message else "")
-        yield Finding(hop, level, sentence, _ADVICE.get(reason, advice).format(name=name))
-    yield from _beside(name, conditions)
+        yield Finding(hop, level, sentence, told.get(reason, advice).format(name=name))
+    yield from _beside(name, conditions, told)
 
 
 def _status(conditions: Mapping[str, Mapping[str, Any]], kind: str) -> str:
@@ -95,13 +112,15 @@ def _request(name: str, controller: ControllerFacts) -> Iterator[Finding]:
     yield Finding("request", "fail", message, f"`xcore logs {name}` and the controller's log say more")
 
 
-def _beside(name: str, conditions: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+def _beside(
+    name: str, conditions: Mapping[str, Mapping[str, Any]], advice: Mapping[str, str]
+) -> Iterator[Finding]:
     """What does not hold requests up, and should be known."""
     if _status(conditions, "NetworkIsolated") != "True":
-        message = (
-            f"{name} is not cut off from the network: {conditions['NetworkIsolated'].get('message', '')}"
-        )
-        yield Finding("network", "warn", message, "use Docker where its code is not trusted")
+        found = conditions["NetworkIsolated"]
+        message = f"{name} is not known to be cut off from the network: {found.get('message', '')}"
+        ways = advice.get(found["reason"], "use Docker where its code is not trusted")
+        yield Finding("network", "warn", message, ways)
     if _status(conditions, "Progressing") == "False":  # Unknown: it is still rolling out, or suspended
         found = conditions["Progressing"]
         message = f"{name} runs an older revision: {found['reason']}: {found.get('message', '')}"

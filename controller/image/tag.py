@@ -16,7 +16,8 @@ _PACKAGES = ("controller", "integrations", "sandbox_image", "xcore")
 def image_tag() -> str:
     """The image of the code this process runs, e.g. `xcore/controller:0a1b2c3d4e5f`."""
     parts = (f"{name}\0{hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}\n" for name in sources())
-    return f"{REPOSITORY}:{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}"
+    told = f"{release_tag()}\n{''.join(parts)}"
+    return f"{REPOSITORY}:{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def release_tag() -> str:

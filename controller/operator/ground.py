@@ -7,9 +7,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-from controller.engines import SERVICE_ACCOUNT
-from controller.ground import Ground
+from controller.finding import Finding
+from controller.ground import SERVICE_ACCOUNT, Ground
 from controller.operator.codemaps import Bundles, CodeMaps
+from controller.operator.diagnosis import diagnosis
+from controller.operator.examine import examine
 from controller.operator.lease import Leadership
 from controller.operator.ledger import ResourceLedger
 from controller.operator.resources import PluginResources
@@ -36,8 +38,31 @@ DEFAULT_NAMESPACE = "xcore-plugins"
 
 async def cluster_ground(settings: Settings) -> Ground:
     """Reach the cluster; raises RuntimeUnavailable where none is known."""
-    kubeconfig = str(settings.kubeconfig) if settings.kubeconfig else None
-    return _Operator(settings, await connect(kubeconfig)).ground()
+    return _Operator(settings, await _reached(settings)).ground()
+
+
+async def examined(settings: Settings) -> list[Finding]:
+    """Give what the doctor finds, looking at the cluster as a controller of these settings would."""
+    try:
+        cluster = await _reached(settings)
+    except XcoreError as error:
+        return [
+            Finding(
+                "api-server", "fail", error.detail, "XCORE_KUBECONFIG names a file that tells how to reach it"
+            )
+        ]
+    try:
+        return await _examined(settings, cluster, _surroundings(settings, cluster))
+    finally:
+        await cluster.aclose()
+
+
+async def _examined(settings: Settings, cluster: Cluster, surroundings: Surroundings) -> list[Finding]:
+    return list(diagnosis(await examine(cluster, surroundings, settings.plugin_namespaces)))
+
+
+async def _reached(settings: Settings) -> Cluster:
+    return await connect(str(settings.kubeconfig) if settings.kubeconfig else None)
 
 
 def own_namespace() -> str:
@@ -54,20 +79,28 @@ def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[P
     return (cluster.address, *own)
 
 
+def _surroundings(settings: Settings, cluster: Cluster) -> Surroundings:
+    namespace = own_namespace()
+    return Surroundings(
+        image=settings.sandbox_image,
+        default_namespace=(*settings.plugin_namespaces, DEFAULT_NAMESPACE)[0],
+        namespace=namespace,
+        controller=CONTROLLER_LABELS if namespace else {},
+        listens=_listening(cluster, settings, inside=bool(namespace)),
+    )
+
+
 class _Operator:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
-        self._cluster, self._state_dir = cluster, settings.state_dir
+        self._settings, self._cluster = settings, cluster
         self._clock: Clock = SystemClock()
-        namespaces, namespace = settings.plugin_namespaces, own_namespace()
-        default = (*namespaces, DEFAULT_NAMESPACE)[0]
-        self._leadership = Leadership(cluster.apart(self._clock), namespace or default, socket.gethostname())
-        surroundings = Surroundings(
-            image=settings.sandbox_image,
-            default_namespace=default,
-            namespace=namespace,
-            controller=CONTROLLER_LABELS if namespace else {},
-            listens=_listening(cluster, settings, inside=bool(namespace)),
+        namespaces = settings.plugin_namespaces
+        self._surroundings = surroundings = _surroundings(settings, cluster)
+        default = surroundings.default_namespace
+        self._leadership = Leadership(
+            cluster.apart(self._clock), surroundings.namespace or default, socket.gethostname()
         )
+        self._examining = asyncio.Lock()
         self._runtime = KubernetesRuntime(
             cluster, surroundings, namespaces=namespaces, leads=self._leadership.leads, clock=self._clock
         )
@@ -83,18 +116,19 @@ class _Operator:
 
     def ground(self) -> Ground:
         code = CodeMaps(self._cluster, self._snapshots, version=self._resources.map_version)
-        calls = CallSockets(self._state_dir / "calls")
+        calls = CallSockets(self._settings.state_dir / "calls")
         trusted = Supervised(InProcessEngine(calls=calls), clock=self._clock)
         runtime = Split(sandboxed=self._runtime, trusted=trusted)
         return Ground(
-            runtime,
-            self._ledger,
-            [self._resources],
-            [code, self._bundles],
-            self._join,
+            runtime=runtime,
+            ledger=self._ledger,
+            doors=[self._resources],
+            preparations=[code, self._bundles],
+            join=self._join,
             calls=calls,
             degraded=self._degraded,
             leads=self._leadership.leads,
+            examine=self._examine,
         )
 
     def _changed(self, item: Object) -> None:
@@ -102,6 +136,11 @@ class _Operator:
             if self._resources.is_news(item):
                 self._sources.changed.set()
             self._statuses.look_at(item)
+
+    async def _examine(self) -> list[Finding]:
+        """One at a time, with a pace of its own: nobody waits for a doctor."""
+        async with self._examining:
+            return await _examined(self._settings, self._cluster.apart(self._clock), self._surroundings)
 
     def _degraded(self) -> list[str]:
         troubles = (*self._resources.troubles(), self._leadership.trouble, self._statuses.trouble)

@@ -6,19 +6,23 @@ from controller.cli.facts import ControllerFacts, EngineFacts, Facts, HostFacts
 from controller.cli.hops import hop_findings
 
 
-def resource(**conditions):
+def resource(runtime="docker", **conditions):
     listed = [
         {"type": kind, "status": status, "reason": reason, "message": "because"}
         for kind, (status, reason) in conditions.items()
     ]
-    return {"metadata": {"name": "hello"}, "status": {"conditions": listed}}
+    return {"metadata": {"name": "hello"}, "status": {"runtime": runtime, "conditions": listed}}
 
 
 def hops(name="hello", **controller):
+    return [(finding.check, finding.level) for finding in found(name, **controller)]
+
+
+def found(name="hello", **controller):
     ready = {"ready": (200, '{"status": "ok", "degraded": []}')}
     there = ControllerFacts("http://127.0.0.1:8000", **(ready | controller))
     facts = Facts("docker", "xcore/sandbox:1", EngineFacts(), HostFacts(root=True), there, name)
-    return [(finding.check, finding.level) for finding in hop_findings(facts)]
+    return list(hop_findings(facts))
 
 
 GOOD = {"Accepted": ("True", "Accepted"), "Programmed": ("True", "Programmed"), "Ready": ("True", "Ready")}
@@ -28,6 +32,25 @@ def test_no_controller():
     """No controller is a warning, unless a plugin was asked about."""
     assert hops(name="", error="cannot be reached") == [("controller", "warn")]
     assert hops(error="cannot be reached") == [("controller", "fail")]
+
+
+def test_a_name_that_nobody_knows_is_told_as_that():
+    """Not as a controller that is down: nobody was asked yet."""
+    assert hops(name="", error="cannot be reached", unknown="xcore.nowhere.svc") == [("dns", "fail")]
+
+
+def test_a_controller_that_would_tell_more_to_others():
+    assert hops(name="", problem="Unauthenticated: a key is needed") == [
+        ("controller", "ok"),
+        ("api", "warn"),
+    ]
+
+
+@pytest.mark.parametrize(("runtime", "advice"), [("docker", "docker pull"), ("kubernetes", "onto the nodes")])
+def test_what_to_do_is_what_can_be_done_there(runtime, advice):
+    """Nobody pulls an image on a node by `docker pull`."""
+    held = resource(runtime, **{**GOOD, "ImageVerified": ("False", "ImagePull")})
+    assert advice in found(plugin=held)[-1].advice
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
+from importlib.metadata import version
 
 import pytest
 
@@ -71,6 +72,22 @@ def test_it_belongs_to_this_code():
     script = "from controller.image.tag import image_tag as c; from sandbox_image.tag import image_tag as s; print(c(), s())"
     command = ("run", "--rm", "--network", "none", "--entrypoint", "python3", image_tag(), "-c", script)
     assert docker(*command).split() == [image_tag(), sandbox_tag()]
+
+
+def test_the_command_is_in_it(container):
+    """For whoever runs something in the pod: the version, and what the doctor finds; without Docker's client."""
+    assert docker("exec", container, "xcore", "--version").strip() == version("xcore-platform")
+    looked = subprocess.run(
+        ["docker", "exec", container, "xcore", "doctor", "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found = {finding["check"]: finding["level"] for finding in json.loads(looked.stdout)["findings"]}
+    assert found["settings"] == "ok", looked.stdout
+    absent = "import importlib.util as u; print(u.find_spec('docker'))"
+    assert docker("exec", container, "python3", "-c", absent).strip() == "None"
 
 
 def test_nothing_in_it_is_set_uid_and_its_code_is_not_writable():

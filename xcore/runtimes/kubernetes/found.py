@@ -115,7 +115,7 @@ def failure_of(deployment: Object | None, pods: Sequence[Object]) -> WorkloadRej
     for pod in pods:
         if leaves(pod):
             continue
-        if (error := _stuck(pod)) is not None:
+        if (error := stuck(pod)) is not None:
             return error
     return None
 
@@ -194,7 +194,8 @@ def _was_ready(pod: Object) -> bool:
     )
 
 
-def _stuck(pod: Object) -> WorkloadRejected | None:
+def stuck(pod: Object) -> WorkloadRejected | None:
+    """Tell why a pod does not start: no room for it, no image, no secret."""
     for condition in _conditions(pod):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Unschedulable(condition.get("message", "no node has room for it"))

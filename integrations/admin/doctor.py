@@ -1,0 +1,19 @@
+"""`/api/v1/doctor`: what a controller finds when it looks at the ground it stands on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from integrations.admin.access import require_key
+
+router = APIRouter(prefix="/api/v1/doctor", tags=["doctor"], dependencies=[Depends(require_key)])
+
+
+@router.get("")
+async def examine(request: Request) -> dict[str, Any]:
+    """Tell what only the controller sees: of its cluster, check by check. On one machine `xcore doctor` there tells it."""
+    findings = await request.app.state.examine()
+    return {"findings": [asdict(finding) for finding in findings]}
