@@ -30,6 +30,7 @@ class Scope(StrEnum):
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
+    DOCTOR_READ = "doctor:read"
     CALLS_READ = "calls:read"
     INTEGRATIONS_USE = "integrations:use"
     ACTIONS_CALL = "actions:call"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
-from integrations.admin.access import require_key
+from integrations.admin.access import demands
+from integrations.grants import Scope
 
-router = APIRouter(prefix="/api/v1/doctor", tags=["doctor"], dependencies=[Depends(require_key)])
+router = APIRouter(prefix="/api/v1/doctor", tags=["doctor"], dependencies=[demands(Scope.DOCTOR_READ)])
 
 
 @router.get("")

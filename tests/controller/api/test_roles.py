@@ -43,6 +43,7 @@ ROUTES = {
     ("POST", "/api/v1/keys"): ({ADMIN}, 415),
     ("GET", "/api/v1/keys/{id}"): ({ADMIN}, 404),
     ("DELETE", "/api/v1/keys/{id}"): ({ADMIN}, 404),
+    ("GET", "/api/v1/doctor"): ({ADMIN}, 200),
 }
 
 
