@@ -112,7 +112,7 @@ def test_a_right_that_was_taken_away_is_named(release: Release) -> None:
 
 def test_an_image_that_no_node_has_is_named(release: Release) -> None:
     """That of the sandboxes, and where the plugin itself is held up."""
-    missing = "xcore-test.invalid/sandbox:1"
+    missing = "127.0.0.1:1/sandbox:1"  # refused at once, where a name would first be looked for
     release.helm("upgrade", "--wait", "--timeout=90s", sandboxImage=missing)
     apply(release, "nowhere")
     until(lambda: "sandbox-image" in failing(from_outside(release)), 60)
