@@ -112,14 +112,18 @@ def test_a_right_that_was_taken_away_is_named(release: Release) -> None:
 
 def test_an_image_that_no_node_has_is_named(release: Release) -> None:
     """That of the sandboxes, and where the plugin itself is held up."""
-    missing = "127.0.0.1:1/sandbox:1"  # refused at once, where a name would first be looked for
+    missing = "127.0.0.1:1/sandbox:1"
     release.helm("upgrade", "--wait", "--timeout=90s", sandboxImage=missing)
+    (controller,) = controllers(release)
+    until(lambda: controller in from_outside(release)["leader"]["message"], 60)
     apply(release, "nowhere")
     until(lambda: "sandbox-image" in failing(from_outside(release)), 60)
     found = from_outside(release, "nowhere")
     assert missing in found["sandbox-image"]["message"]
     assert {"sandbox-image", "image"} <= set(failing(found))
     assert "onto the nodes" in found["image"]["advice"]
+    served = release.cluster.get("plugin", "hello", "-n", release.plugins)["status"]
+    assert served["image"] != missing, "what ran before is not rolled, and told as it is"
 
 
 def test_a_service_without_a_name_is_named(release: Release) -> None:

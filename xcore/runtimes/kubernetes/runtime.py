@@ -80,6 +80,10 @@ class KubernetesRuntime:
         return state.verdict.condition
 
     def image(self, workload: Workload | None) -> str:
+        """What its newest pods run from: that of code is another one after an update of the controller, which rolls nobody."""
+        deployment = self._found(workload)[0] if workload else None
+        if deployment is not None:
+            return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
         return (workload.image if workload else "") or self._surroundings.image
 
     async def open(self) -> None:
