@@ -13,6 +13,7 @@ from integrations.database.database import Database
 from integrations.gate import Gate
 from integrations.grants import Grant, Role
 from xcore.clock import SystemClock
+from xcore.runtimes.callsockets import CallSockets
 from xcore.store import FileStore
 from xcore.testing import FakeEngine
 from xcore.vault import open_vault
@@ -36,7 +37,8 @@ async def app(gate, tmp_path):
     settings.state_dir.mkdir()
     async with Database(address(None, settings.state_dir)) as database:
         vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
-        ground = machine_ground(settings, FakeEngine(SystemClock()), vault, database)
+        calls = CallSockets(settings.state_dir / "calls")
+        ground = machine_ground(settings, FakeEngine(SystemClock()), vault, database, calls=calls)
         parts = compose(settings, ground, database, gate)
         app = create_app(parts)
         async with running(parts, app, []):
