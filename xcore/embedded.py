@@ -4,7 +4,8 @@
         print(await plugins.call("hello", "greet", name="Ada"))
 
 `manager` has the rest: status, logs, events, suspend, restart. Refused: plugins with `spec.dependencies`, which a controller
-packs (`xcore pack --image` makes an image that needs no packing), and the `inprocess` engine, which has no sandbox.
+packs (`xcore pack --image` makes an image that needs no packing), or with `spec.calls`, which a controller answers, and the
+`inprocess` engine, which has no sandbox.
 """
 
 from __future__ import annotations

@@ -47,6 +47,11 @@ SHOP = """
             return await self.context.call("stock", "take", returns=Left, sku=sku)
 
         @action
+        async def buy_later(self, sku: str) -> Left:
+            await asyncio.sleep(1)
+            return await self.buy(sku)
+
+        @action
         def buy_in_a_thread(self, sku: str) -> Left:
             return asyncio.run(self.context.call("stock", "take", returns=Left, sku=sku))
 

@@ -7,11 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.controller.callers import GRANTED, SHOP, check, write, write_both
+from tests.controller.callers import GRANTED, LEFT, SHOP, check, write, write_both
 from tests.harness import Controller, until
 
 
@@ -89,6 +90,24 @@ def test_what_it_calls_by_goes_with_the_instance(root: Path) -> None:
     finally:
         controller.stop()
     assert list((root / "state" / "calls").iterdir()) == []
+
+
+def test_requests_that_are_finished_at_the_end_still_call(root: Path) -> None:
+    """A controller told to end lets a request go on, and so the calls that it makes from then on."""
+    write_both(root / "plugins")
+    controller = run(root)
+    for name in ("shop", "stock"):
+        controller.wait_ready(name)
+    with ThreadPoolExecutor(1) as threads:
+        bought = threads.submit(controller.call, "shop", "buy_later", {"sku": "apple"})
+        until(
+            lambda: (
+                'xcore_requests_active{plugin="shop"} 1'
+                in controller.request("GET", "/metrics").content.decode()
+            )
+        )
+        assert controller.stop() == 0
+        assert (bought.result().status, bought.result().json) == (200, LEFT)
 
 
 @pytest.mark.parametrize("wrong", ["shop", "shop:Stock", "shop:stock:mail", json.dumps(["shop:"])])

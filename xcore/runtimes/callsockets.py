@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcore.errors import WorkloadRejected
+from xcore.errors import Problem, WorkloadRejected
+from xcore.manifest import Manifest
 from xcore.plugin.calling import CALL_SOCKET, CALL_TOKEN, SocketCalls
 
 CONNECTIONS = 64
@@ -160,6 +161,13 @@ class CallSockets:
             self._loop.call_soon_threadsafe(line.close)
 
 
+def unanswered(manifest: Manifest, calls: CallSockets | None) -> list[Problem]:
+    """Refuse a plugin that calls others where nobody would answer: an engine without a controller around it."""
+    if manifest.spec.calls and calls is None:
+        return [Problem("spec.calls", "must be absent: plugins call each other through a controller")]
+    return []
+
+
 class _Line:
     """One instance's connections to the controller."""
 
@@ -188,7 +196,7 @@ class _Line:
     async def dial(self) -> socket.socket:
         """Give the near end of a new connection, on whatever loop it is asked for; raises BlockingIOError."""
         loop = self._loop
-        if loop is None or self.connections >= CONNECTIONS:
+        if loop is None or not self.caller.token or self.connections >= CONNECTIONS:
             raise BlockingIOError
         near, far = socket.socketpair()
         for end in (near, far):

@@ -25,7 +25,7 @@ from xcore.errors import ImagePull, Problem, RuntimeUnavailable, WorkloadRejecte
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import sandbox
 from xcore.runtimes import envelope
-from xcore.runtimes.callsockets import CallSockets
+from xcore.runtimes.callsockets import CallSockets, unanswered
 from xcore.runtimes.dockercall import Calls
 from xcore.runtimes.dockergiven import PLACES, Given
 from xcore.runtimes.dockerimage import check_image, pull, volumes_of
@@ -119,7 +119,7 @@ class DockerEngine:
         return check_image(found)
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
-        if problems := beyond_one_machine(manifest):
+        if problems := [*beyond_one_machine(manifest), *unanswered(manifest, self._given.calls)]:
             return problems
         wanted, source = manifest.spec.runtime_class, manifest.spec.source
         if wanted and wanted not in self._runtimes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,34 @@ from xcore.runtimes.told import CALLS_DIR, SECRETS_DIR, may_call
 from xcore.workload import Workload
 
 PLACES = frozenset({SECRETS_DIR, CALLS_DIR})
+_log = logging.getLogger("xcore.docker")
 
 
 class Given:
     """By an instance's short id. Everything blocks; `open` once the engine answers."""
 
     def __init__(self, state_dir: Path, read_secrets: ReadSecrets, calls: CallSockets | None) -> None:
-        state = state_dir.resolve()
-        self._handed, self._read_secrets = Handed(state / "handed"), read_secrets
-        self._calls = calls or CallSockets(state / "calls")
+        self._handed, self._read_secrets = Handed(state_dir.resolve() / "handed"), read_secrets
+        self.calls = calls
 
     def open(self, containers: Sequence[Mapping[str, Any]]) -> None:
         """Take back what nobody has any more; answer the calls of those that are there."""
         present = frozenset(name.rpartition("-")[2] for item in containers for name in item["Names"])
         self._handed.sweep(present)
-        self._calls.sweep(present)
+        if self.calls is None:
+            return
+        self.calls.sweep(present)
         for item in containers:
             for mount in item["Mounts"]:
                 if mount["Destination"] == CALLS_DIR:
-                    name, plugin = Path(mount["Source"]).name, item["Labels"][envelope.PLUGIN]
-                    self._calls.listen(name, plugin=plugin, instance=item["Id"])
+                    self._adopt(item, Path(mount["Source"]).name, self.calls)
+
+    def _adopt(self, container: Mapping[str, Any], short_id: str, calls: CallSockets) -> None:
+        plugin = container["Labels"][envelope.PLUGIN]
+        try:
+            calls.listen(short_id, plugin=plugin, instance=container["Id"])
+        except WorkloadRejected as error:  # somebody removed its directory: it serves, and calls nobody
+            _log.warning("%s: an instance cannot call until it is restarted: %s", plugin, error.detail)
 
     def give(
         self, workload: Workload, short_id: str, *, owner: tuple[int, int] | None
@@ -41,9 +50,9 @@ class Given:
         """Make the directories that such a workload needs, of secrets and of calls; `owner`: who is to read them."""
         handed = self._handed.give(short_id, self._read_secrets(workload.manifest.spec.secrets), owner=owner)
         calls = None
-        if may_call(workload):
+        if self.calls is not None and may_call(workload):
             try:
-                calls = self._calls.give(short_id, group=owner[1] if owner else None)
+                calls = self.calls.give(short_id, group=owner[1] if owner else None)
             except WorkloadRejected:
                 self._handed.take_back(short_id)
                 raise
@@ -51,13 +60,15 @@ class Given:
 
     def made(self, workload: Workload, short_id: str, container: str) -> None:
         """Its container is there, and about to start."""
-        if may_call(workload):
-            self._calls.listen(short_id, plugin=workload.name, instance=container)
+        if self.calls is not None and may_call(workload):
+            self.calls.listen(short_id, plugin=workload.name, instance=container)
 
     def ended(self, container: str) -> None:
         """It is kept for its logs, and calls nobody any more."""
-        self._calls.ended(container)
+        if self.calls is not None:
+            self.calls.ended(container)
 
     def take_back(self, short_id: str) -> None:
         self._handed.take_back(short_id)
-        self._calls.take_back(short_id)
+        if self.calls is not None:
+            self.calls.take_back(short_id)

@@ -24,7 +24,7 @@ from xcore.plugin.contract import Context, Plugin
 from xcore.plugin.host import Host, Spec, make_context, resolve
 from xcore.plugin.legacy.adapter import adapt
 from xcore.plugin.legacy.package import place
-from xcore.runtimes.callsockets import CallSockets
+from xcore.runtimes.callsockets import CallSockets, unanswered
 from xcore.runtimes.guest import SPEAKER, Guest
 from xcore.runtimes.guesttasks import GuestTasks
 from xcore.runtimes.handed import ReadSecrets, no_secrets
@@ -82,7 +82,7 @@ class InProcessEngine:
                     "must be absent: a trusted plugin is a folder with code; an image is Sandboxed",
                 )
             ]
-        problems = beyond_one_machine(manifest)
+        problems = [*beyond_one_machine(manifest), *unanswered(manifest, self._calls)]
         if manifest.spec.runtime_class is not None:
             problems.append(Problem("spec.runtimeClass", "must be absent: a trusted plugin has no sandbox"))
         if manifest.spec.dependencies:

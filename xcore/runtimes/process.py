@@ -26,7 +26,7 @@ from xcore.errors import NotSupported, Problem, WorkloadRejected
 from xcore.manifest import Manifest, beyond_one_machine
 from xcore.packing.target import here
 from xcore.runtimes import procfs, reach
-from xcore.runtimes.callsockets import MAX_SOCKET_PATH, CallSockets
+from xcore.runtimes.callsockets import MAX_SOCKET_PATH, CallSockets, unanswered
 from xcore.runtimes.cgroup import Cgroup, Cgroups, Limits
 from xcore.runtimes.child import Child, Place
 from xcore.runtimes.handed import ReadSecrets, hand_over, no_secrets
@@ -52,7 +52,7 @@ class ProcessEngine:
     ) -> None:
         self._run = state_dir.resolve() / "run"
         self._read_secrets, self._clock = read_secrets, clock or SystemClock()
-        self._calls = calls or CallSockets(state_dir / "calls")
+        self._calls = calls
         self._groups = Cgroups.here(hashlib.sha256(bytes(self._run)).hexdigest()[:8])
         self._children: dict[str, tuple[Child, Place]] = {}
         self._reserved: set[int] = set()
@@ -86,7 +86,7 @@ class ProcessEngine:
             )
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
-        if problems := beyond_one_machine(manifest):
+        if problems := [*beyond_one_machine(manifest), *unanswered(manifest, self._calls)]:
             return problems
         if manifest.spec.source.image is not None:
             return [Problem("spec.source.image", "needs the docker runtime: a child process has no image")]
@@ -110,7 +110,8 @@ class ProcessEngine:
         found = self._children.get(instance.id)
         if found is not None:
             await found[0].stop(grace)
-            await asyncio.to_thread(self._calls.take_back, instance.id)
+            if self._calls is not None:
+                await asyncio.to_thread(self._calls.take_back, instance.id)
 
     async def remove(self, instance: Instance) -> None:
         found = self._children.get(instance.id)
@@ -154,7 +155,8 @@ class ProcessEngine:
             for pid in filter(ours, procfs.pids()):
                 procfs.kill(pid, ours)
             _clear(directory)
-        self._calls.sweep(frozenset())
+        if self._calls is not None:
+            self._calls.sweep(frozenset())
 
     def _start(self, workload: Workload, instance: str, uid: int | None) -> tuple[Child, Place]:
         directory = self._run / instance
@@ -168,8 +170,7 @@ class ProcessEngine:
         group = self._make_group(workload, instance)
         place = Place(instance, directory, uid, group, self.enforced)
         try:
-            if may_call(workload):
-                place = replace(place, calls=self._calls_of(workload, place))
+            place = replace(place, calls=self._calls_of(workload, place))
             _make_directories(place, self._read_secrets(workload.manifest.spec.secrets))
             child = Child(workload, place, clock=self._clock, changed=self._hints.give)
         except (OSError, WorkloadRejected) as error:
@@ -180,14 +181,17 @@ class ProcessEngine:
             raise
         return child, place
 
-    def _calls_of(self, workload: Workload, place: Place) -> Path:
+    def _calls_of(self, workload: Workload, place: Place) -> Path | None:
+        if self._calls is None or not may_call(workload):
+            return None
         given = self._calls.give(place.id, group=place.uid, pass_through=place.uid is not None)
         self._calls.listen(place.id, plugin=workload.name, instance=place.id)
         return given
 
     def _clear(self, place: Place) -> None:
         _clear(place.directory)
-        self._calls.take_back(place.id)
+        if self._calls is not None:
+            self._calls.take_back(place.id)
 
     def _make_group(self, workload: Workload, instance: str) -> Cgroup:
         resources = workload.manifest.spec.resources

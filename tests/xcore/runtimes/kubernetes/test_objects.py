@@ -157,6 +157,7 @@ def test_an_image_is_asked_where_it_says_and_else_by_a_connection():
         ({"resources": {"pids": "128"}}, "resources.pids"),
         ({"restart": {"policy": "Never"}}, "restart.policy"),
         ({"storage": [{"name": "a", "mountPath": "/data", "size": "1Mi"}], "replicas": 2}, "replicas"),
+        ({"calls": ["stock"]}, "calls"),
     ],
 )
 def test_what_a_cluster_cannot_honour_is_named(spec, field):
