@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -190,6 +191,21 @@ def test_the_example_tells_a_url_what_becomes_of_a_plugin(controller: Controller
     assert "integration webhook of xcore-webhook 1.0.0 runs" in controller.log.read_text()
 
 
+def test_the_example_is_typed() -> None:
+    """Under mypy's strict rules, against the controller's own types."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=/dev/null"]
+    checked = subprocess.run(
+        [*command, "xcore_webhook"],
+        cwd=WEBHOOK,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
 @pytest.mark.usefixtures("webhook", "bad")
 def test_an_installed_package_that_nobody_named_is_not_even_imported(
     controller: Controller, root: Path
@@ -240,7 +256,7 @@ def test_listeners_that_raise_leak_or_never_read_delay_no_request(controller: Co
                 assert client.post("/app/hello/greet", json={"name": "Ada"}).json() == "Hello Ada"
                 seconds.append(time.monotonic() - began)
     # The first of a new instance may wait for its start; none waits for a listener, of which some take an hour.
-    assert statistics.median(seconds) < 0.1
+    assert statistics.median(seconds) < 1
     assert max(seconds) < 10
     assert httpx.get(f"{controller.url}/readyz").json() == {
         "status": "degraded",

@@ -171,6 +171,21 @@ def test_who_follows_logs_or_events_does_not_hold_up_the_end(controller: Control
     assert sorted(steps, key=text.index) == steps
 
 
+def test_a_database_that_is_away_holds_up_neither_calls_nor_the_end(controller: Controller) -> None:
+    """Plugins serve, events are asked for in vain, and the process ends with 0, saying what it could not write."""
+    controller.settings = {
+        "XCORE_RUNTIME": "process",
+        "XCORE_DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/none",
+    }
+    controller.start()
+    controller.wait_ready("hello")
+    assert controller.call("hello", "greet", {"name": "Ada"}).json == "Hello Ada"
+    asked = controller.request("GET", "/api/v1/events")
+    assert (asked.status, asked.reason) == (503, "DatabaseUnavailable")
+    assert controller.stop() == 0
+    assert "the latest events are lost: they could not be written in time" in controller.log.read_text()
+
+
 def test_what_happened_is_there_for_the_next_controller(controller: Controller) -> None:
     """A stream is taken up over a restart, and misses nothing."""
     controller.settings = {"XCORE_RUNTIME": "process"}

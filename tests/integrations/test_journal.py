@@ -149,6 +149,26 @@ async def test_a_controller_that_does_not_lead_leaves_writing_to_the_one_that_do
     assert await desk.page() == []
 
 
+@pytest.mark.usefixtures("quick")
+async def test_two_that_both_think_they_lead_keep_every_event_once(postgresql_url, tmp_path):
+    """Each has a connection of its own; numbers are given once."""
+    async with contextlib.AsyncExitStack() as stack:
+        desks = []
+        for _ in range(2):
+            opened = await stack.enter_async_context(Database(address(postgresql_url, tmp_path)))
+            desks.append(await stack.enter_async_context(kept(opened)))
+        for number in range(20):
+            for name, desk in zip("ab", desks, strict=True):
+                desk.bus.emit(gone(f"{name}{number}", at=SystemClock().time()))
+            await asyncio.sleep(0.005)
+        await desks[0].written(40)
+        items = await desks[1].page()
+        assert [item["id"] for item in items] == list(range(40, 0, -1))
+        for name in "ab":
+            told = [item["plugin"] for item in reversed(items) if item["plugin"].startswith(name)]
+            assert told == [f"{name}{number}" for number in range(20)]
+
+
 # -- when the database is away -------------------------------------------------------------------------------------
 
 
