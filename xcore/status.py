@@ -66,6 +66,8 @@ def build(facts: Facts, now: float, before: Mapping[str, Any] | None = None) -> 
         "actions": list(facts.actions),
         "restarts": _restarts(observed.restarts if observed else Restarts(), observed, now),
     }
+    if observed and observed.selector:
+        status["selector"] = observed.selector
     status["conditions"] = _with_times(_conditions(facts, now), status["observedGeneration"], now, before)
     return status
 

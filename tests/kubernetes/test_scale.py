@@ -59,6 +59,9 @@ def test_scaling_to_three_spreads_calls_over_three(who: Release) -> None:
     assert len({answer.text for answer in answers}) == 3
     row = cluster.kubectl("get", *at, "--no-headers").split()
     assert row[:6] == ["who", "True", "Ready", "3", "0", "1.0.0"]
+    # What an autoscaler reads: its instances, and nothing that is beside them for a moment.
+    selector = cluster.get(*at)["status"]["selector"]
+    assert len(cluster.get("pods", "-n", who.plugins, f"--selector={selector}")) == 3
 
 
 def test_deleting_it_leaves_no_object(who: Release) -> None:

@@ -103,6 +103,12 @@ def test_the_figures_beside_the_conditions_are_those_observed():
     }
 
 
+def test_where_instances_are_pods_it_says_by_which_labels():
+    """For autoscalers; nowhere else."""
+    assert build(facts(observed(instance(), selector="a=b")), NOW)["selector"] == "a=b"
+    assert "selector" not in build(facts(observed(instance())), NOW)
+
+
 def test_restarts_are_told_with_the_last_end_and_the_next_start():
     seen = crashed(next_time=NOW + 4)
     assert build(facts(seen), NOW)["restarts"] == {

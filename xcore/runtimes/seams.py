@@ -78,6 +78,7 @@ class Observed:
     wanted_at: float = 0.0  # since when the target is wanted, epoch seconds
     withheld: str = ""  # why requests are kept from what is ready: a reason of NetworkIsolated
     spread: bool = False  # requests go to all that are ready, not to the newest alone
+    selector: str = ""  # of its pods, by label: for whoever scales it; empty where there are none
 
     @property
     def serving(self) -> Instance | None:

@@ -16,6 +16,8 @@ from xcore.runtimes.kubernetes.found import (
     restarted_of,
     revision_of,
 )
+from xcore.runtimes.kubernetes.objects import PLUGIN
+from xcore.runtimes.kubernetes.probe import PROBE
 from xcore.runtimes.kubernetes.state import State, read
 from xcore.runtimes.seams import Observed
 from xcore.workload import Workload
@@ -68,4 +70,5 @@ def observe(
         wanted_at=kept.wanted_at,
         withheld="" if state.verdict.closed or not workload.proof else state.verdict.condition[1],
         spread=True,
+        selector=f"{PLUGIN}={workload.name},!{PROBE}",
     )
