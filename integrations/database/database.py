@@ -26,7 +26,9 @@ from integrations.database.schema import SchemaMismatch, Version
 from integrations.database.sqlite import WRITES, sqlite_engine
 from xcore.errors import DatabaseUnavailable, XcoreError
 
-ENTER_SECONDS = 0.8  # for a connection, and on SQLite for the lock of its file
+ENTER_SECONDS = 0.8  # for a server's connection
+# A file does not go away: SQLite itself tells of a lock in time, and a machine with too much to do is only slow.
+FILE_SECONDS = 5.0
 QUEUE_SECONDS = 5.0  # for those before: SQLite has one writer at a time
 LOOK_SECONDS = 1.0
 _log = logging.getLogger("xcore.database")
@@ -41,9 +43,11 @@ class Database:
         if self.file is None:
             # 0.1 s that a start with SQLite is not to pay.
             postgresql: Any = importlib.import_module("integrations.database.postgresql")
+            self._enter_seconds = ENTER_SECONDS
             self._engine: AsyncEngine = postgresql.postgresql_engine(url, pool_seconds=ENTER_SECONDS)
         else:
-            self._engine = sqlite_engine(url, pool_seconds=ENTER_SECONDS)
+            self._enter_seconds = FILE_SECONDS
+            self._engine = sqlite_engine(url, pool_seconds=FILE_SECONDS)
         self._one_writer = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._opened = contextlib.AsyncExitStack()
@@ -84,7 +88,7 @@ class Database:
     async def _begin(self, session: AsyncSession, *, writes: bool) -> None:
         try:
             with mapped():
-                async with asyncio.timeout(ENTER_SECONDS):
+                async with asyncio.timeout(self._enter_seconds):
                     await session.connection(execution_options={WRITES: writes})
         except TimeoutError:
             self._lost(AWAY)
