@@ -10,26 +10,45 @@ from controller.ground import Ground
 from integrations import journal
 from integrations.database.database import Database
 from integrations.tasks import builtin
-from integrations.tasks.agenda import Agenda
+from integrations.tasks.agenda import Agenda, Share
+from integrations.tasks.calls import Calls
 from integrations.tasks.rows import TaskRows
 from xcore.clock import WallClock
 from xcore.manager import Manager
 
 KEPT_RUNS_DAYS = 30
+KEPT_CALLS_DAYS = 1
+KEPT_DEAD_DAYS = 7
 
 
 def make_agenda(
     manager: Manager, database: Database, plane: DataPlane, ground: Ground, *, holder: str
-) -> Agenda:
+) -> tuple[Agenda, Calls]:
     """`holder`: this controller's name, the same after a restart."""
-    clock = WallClock()
+    clock, call = WallClock(), InnerCalls(plane)
     rows = TaskRows(database, holder, clock)
+    gate = plane.gate
+    calls = Calls(database, holder, clock, call, gate.is_good if gate is not None else _anybody)
     kept: dict[str, tuple[float, builtin.Forget]] = {
         "runs of tasks": (KEPT_RUNS_DAYS, rows.forget),
+        "calls": (KEPT_CALLS_DAYS, calls.forget),
+        "dead letters": (KEPT_DEAD_DAYS, calls.forget_dead),
         "events": (journal.KEPT_SECONDS / builtin.DAY, functools.partial(journal.forget, database)),
     }
     built_in = [
         builtin.retention(kept, clock),
         builtin.sweep(ground.runtime.sweep),
     ]
-    return Agenda(manager, InnerCalls(plane), rows, built_in, leads=ground.leads)
+    mine = functools.partial(_share, ground, database)
+    return Agenda(manager, call, rows, built_in, mine), calls
+
+
+def _share(ground: Ground, database: Database) -> Share:
+    if ground.leads():
+        return Share.ALL
+    # What is in a database that nobody else has, nobody else looks after.
+    return Share.BUILT_IN if database.file is not None else Share.NOTHING
+
+
+def _anybody(_: str) -> bool:
+    return True

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from controller import logs
 from controller.agenda import make_agenda
-from controller.api import errors, health, metrics, openapi
+from controller.api import deferred, errors, health, metrics, openapi
 from controller.banner import Banner
 from controller.dataplane import calls
 from controller.dataplane.plane import DataPlane
@@ -40,6 +40,7 @@ from integrations.keys import open_admin_key
 from integrations.legacy.folders import LegacyFolders
 from integrations.once import Once
 from integrations.tasks.agenda import Agenda
+from integrations.tasks.calls import Calls
 from xcore.bundle import Snapshots
 from xcore.errors import StorageFull, XcoreError
 from xcore.intake import Intake
@@ -77,6 +78,7 @@ class Parts:
     gate: Gate | None
     background: Background
     agenda: Agenda
+    calls: Calls
 
 
 def serve(settings: Settings, *, listener: socket.socket | None = None, sandbox_all: bool = False) -> int:
@@ -163,7 +165,7 @@ def compose(
         (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
     )
     plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
-    agenda = make_agenda(manager, database, plane, ground, holder=owner_id(state))
+    agenda, later = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
         settings,
         ground,
@@ -177,6 +179,7 @@ def compose(
         gate,
         Background(),
         agenda,
+        later,
     )
 
 
@@ -191,9 +194,10 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.database = parts.database
     app.state.degraded, app.state.examine = parts.ground.degraded, parts.ground.examine
     app.state.metrics = metrics.registry(parts.plane, parts.manager, lambda: parts.lag.lag_seconds)
-    app.state.metrics.register(metrics.Work(parts.agenda))
+    app.state.metrics.register(metrics.Work(parts.agenda, parts.calls))
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(deferred.router)
     openapi.install(app, parts.manager.routes)
     errors.install(app)
     return app
@@ -205,7 +209,7 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     parts.plane.start()
     parts.ground.calls.start(calls.answers(parts.plane))
     parts.lag.start()
-    app.state.agenda = parts.agenda
+    app.state.agenda, app.state.calls = parts.agenda, parts.calls
     shared = parts.database.file is None  # else nobody writes what this controller leaves out
     leads = parts.ground.leads if shared else (lambda: True)
     journal = Journal(parts.manager.bus, parts.database, leads=leads)
@@ -215,7 +219,9 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     )
     async with joined, installed, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
-        parts.background.spawn("tasks", parts.agenda.scheduler.run(parts.background.stopping))
+        for name, work in (("tasks", parts.agenda), ("calls", parts.calls)):
+            parts.background.spawn(name, work.scheduler.run(parts.background.stopping))
+        parts.plane.defers = True
         following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
         watching = asyncio.create_task(_watch_folders(parts))
         try:

@@ -61,6 +61,11 @@ class Gate:
             return None
         return grant
 
+    def is_good(self, key_id: str) -> bool:
+        """Whether a key of that id is let in now."""
+        now = self._clock()
+        return any(grant.id == key_id and grant.expires > now for grant in self._grants.values())
+
     def replace(self, grants: Iterable[Grant]) -> None:
         """Know these from now on, without those that have expired; tells listeners the ids that are no longer good."""
         now = self._clock()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from integrations.admin import doctor, events, keys, orders, plugins, schemas, tasks
+from integrations.admin import calls, doctor, events, keys, orders, plugins, schemas, tasks
 from integrations.admin.upload import Uploads
 from integrations.gate import Gate
 from integrations.journal import CLOSE_SECONDS, Journal
@@ -40,6 +40,7 @@ async def integrate(
     app.include_router(tasks.router)
     app.include_router(keys.router)
     app.include_router(doctor.router)
+    app.include_router(calls.router)
     schemas.describe(app)
     listening = asyncio.create_task(journal.run())
     knowing = asyncio.create_task(ring.follow())

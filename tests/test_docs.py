@@ -17,7 +17,7 @@ from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
 from controller.settings import CONFIG_VARIABLE, variables
 from docs.reference import GENERATED, with_block
-from integrations.admin import doctor, events, keys, orders, plugins, tasks
+from integrations.admin import calls as calls_api, doctor, events, keys, orders, plugins, tasks
 from xcore import errors, manifest, restart
 from xcore.routes import RouteTable
 from xcore.runtimes.docker import DockerEngine
@@ -160,8 +160,9 @@ def test_every_metric_is_documented():
         def names(self) -> list[str]:
             return []
 
-    scheduler = SimpleNamespace(ended={}, running=0)
-    work = metrics.Work(SimpleNamespace(scheduler=scheduler)).collect()
+    agenda = SimpleNamespace(counts={}, scheduler=SimpleNamespace(running=0))
+    calls = SimpleNamespace(made={}, scheduler=SimpleNamespace(running=0))
+    work = metrics.Work(agenda, calls).collect()
     collected = [*metrics.registry(DataPlane(RouteTable(), None), Nobody(), lambda: 0.0).collect(), *work]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in collected}
     assert names == set(rows("docs/operations.md", "Metrics"))
@@ -169,8 +170,8 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    admin = (plugins.router, orders.router, events.router, tasks.router, keys.router, doctor.router)
-    routers = (*admin, health.router, metrics.router, openapi.router)
+    admin = (plugins, orders, events, tasks, keys, doctor, calls_api)
+    routers = [module.router for module in (*admin, health, metrics, openapi)]
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods
     }

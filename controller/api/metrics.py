@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from controller.dataplane.plane import BUCKETS, Counters, DataPlane
 from integrations.tasks.agenda import Agenda
+from integrations.tasks.calls import Calls
 from xcore.manager import Manager
 from xcore.status import is_true
 
@@ -79,16 +80,22 @@ class _Collector(Collector):
 class Work(Collector):
     """What the controller does by itself, beside the registry's own."""
 
-    def __init__(self, agenda: Agenda) -> None:
-        self._agenda = agenda
+    def __init__(self, agenda: Agenda, calls: Calls) -> None:
+        self._agenda, self._calls = agenda, calls
 
     def collect(self) -> Iterator[Metric]:
         runs = CounterMetricFamily("xcore_task_runs", "Runs that ended.", labels=["task", "state"])
-        for (task, state), count in self._agenda.scheduler.ended.items():
+        for (task, state), count in self._agenda.counts.items():
             runs.add_metric([task, state], count)
         yield runs
         running = self._agenda.scheduler.running
         yield GaugeMetricFamily("xcore_tasks_running", "Runs under way.", value=running)
+        calls = CounterMetricFamily("xcore_calls", "Attempts at calls.", labels=["plugin", "state"])
+        for (plugin, state), count in self._calls.made.items():
+            calls.add_metric([plugin, state], count)
+        yield calls
+        making = self._calls.scheduler.running
+        yield GaugeMetricFamily("xcore_calls_running", "Calls under way.", value=making)
 
     def describe(self) -> list[Metric]:
         return []

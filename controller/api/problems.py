@@ -25,6 +25,7 @@ REASONS: dict[str, Kind] = {
     "NotFound": Kind(404, "Not found", "client"),
     "PluginNotFound": Kind(404, "Plugin not found", "client"),
     "ActionNotFound": Kind(404, "Action not found", "client"),
+    "CallNotFound": Kind(404, "Call not found", "client"),
     "TaskNotFound": Kind(404, "Task not found", "client"),
     "KeyNotFound": Kind(404, "Key not found", "client"),
     "RevisionNotFound": Kind(404, "Revision not found", "client"),

@@ -64,6 +64,9 @@ class CallProtocol(DataPlaneProtocol):
     def _exchange_of(self, request: Request) -> Exchange:
         return CallExchange(self._plane, self, request, self._caller, self._belongs)
 
+    def _is_deferred(self, request: Request) -> bool:  # noqa: ARG002  its signature
+        return False  # a call ends with the request it belongs to
+
     def _to_asgi(self, request: Request, headers: rules.Headers) -> None:  # noqa: ARG002  its signature
         raise Refusal("NotFound", "plugins are called below /app/, and nothing else is served here")
 

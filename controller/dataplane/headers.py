@@ -38,6 +38,7 @@ _NOT_TO_PLUGINS = frozenset(
         *_HANDSHAKE,
         b"authorization",
         b"cookie",
+        b"prefer",
         b"x-api-key",
         b"forwarded",
         b"x-real-ip",
@@ -50,7 +51,7 @@ _NOT_TO_PLUGINS = frozenset(
     }
 )
 # Of a request, not on the everyday one: looked at closely.
-RARE = frozenset({b"cookie", b"service-worker", b"upgrade"})
+RARE = frozenset({b"cookie", b"prefer", b"service-worker", b"upgrade"})
 # Of an answer: goes on in another form (see cookies, locations).
 REWRITTEN = frozenset({b"set-cookie", b"location", b"content-location", b"refresh"})
 # What would speak for the controller's whole origin or to a proxy in front of it, and framing, which is ours.

@@ -44,6 +44,7 @@ class DataPlane:
         # Of requests that belong to no plugin: their names are the client's, not ours to keep.
         self.nowhere = Way()
         self.draining = False
+        self.defers = False  # whether calls may be taken in now and made later
         self._pools: dict[Target, Pool] = {}
         self._ids = itertools.count(secrets.randbits(48))
         self._timer: asyncio.TimerHandle | None = None

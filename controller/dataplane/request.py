@@ -34,7 +34,8 @@ class Refusal(Exception):
 
 
 class Request:
-    """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin.
+    """One request. `complete`: its body is all here; `sent`: all of it has gone to the plugin. `deferred`: its client
+    would rather not wait for the answer (RFC 7240 section 4.1).
 
     `handshake`: the fields of a head that asks for a WebSocket. `grant`: what its key allows, where one was asked for.
     """
@@ -46,6 +47,7 @@ class Request:
         "action",
         "chunked",
         "complete",
+        "deferred",
         "grant",
         "handshake",
         "host",
@@ -72,6 +74,7 @@ class Request:
         self._lines, special = rules.to_plugin(headers)
         self._read_host(special.get(b"host"))
         self.handshake: rules.Headers | None = None
+        self.deferred = False
         if not rules.RARE.isdisjoint(special):
             self._read_rare(headers, special)
         self.length: int | None = None
@@ -99,9 +102,16 @@ class Request:
         self._lines += cookies.to_plugin(headers)
         if b"websocket" in rules.tokens(special.get(b"upgrade", b"")):
             self.handshake = headers
+        if b"prefer" in special:
+            self._read_prefer(special[b"prefer"])
         if b"service-worker" in special and self.target.partition(b"?")[0].count(b"/") < 3:
             # A browser lets a script govern its directory: that of `/app/hello` holds all plugins.
             raise Refusal("Forbidden", "a service worker's script lies below /app/<plugin>/")
+
+    def _read_prefer(self, value: bytes) -> None:
+        self.deferred = self.method not in _SAFE and b"respond-async" in rules.tokens(value)
+        if not self.deferred:
+            self._lines.append(b"prefer: %b\r\n" % value)
 
     def _read_host(self, host: bytes | None) -> None:
         if host is None and not self.http10:
@@ -151,6 +161,11 @@ class Request:
             framing,
             self._body_so_far(),
         )
+
+    def fields(self) -> list[tuple[str, str]]:
+        """What the plugin may see of the head, name by name; as text."""
+        pairs = [line[:-2].decode("latin-1").partition(": ") for line in self._lines]
+        return [(name, value) for name, _, value in pairs]
 
     def add(self, lines: list[bytes]) -> None:
         """Add whole lines to the head."""

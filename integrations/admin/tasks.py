@@ -42,7 +42,7 @@ async def list_tasks(
     """List the tasks of those plugins that the key is for, by name; `metadata.continue` of one page is the `continue` of the next."""
     tasks = {
         name: task
-        for name, task in sorted((agenda.tasks() or {}).items())
+        for name, task in sorted(agenda.tasks().items())
         if name > after and plugin in {None, task.plugin} and grant.reaches(task.plugin)
     }
     page = list(tasks)[:limit]
@@ -94,7 +94,7 @@ async def run_task(task_id: str, agenda: AgendaOf, grant: GrantOf, desk: DeskOf)
 
 
 def _find(agenda: Agenda, grant: Grant, task_id: str) -> Task:
-    task = (agenda.tasks() or {}).get(task_id)
+    task = agenda.tasks().get(task_id)
     if task is None or not grant.reaches(task.plugin):
         raise TaskNotFound(f"there is no task {task_id[:160]!r} that this key is for")
     return task

@@ -101,8 +101,13 @@ class Uploads:
 
 async def text(request: Request) -> bytes:
     """The whole of a small body; raises BodyTooLarge."""
+    return await bounded(request, MAX_MANIFEST)
+
+
+async def bounded(request: Request, most: int) -> bytes:
+    """The whole of a body of at most so many bytes; raises BodyTooLarge, MalformedRequest where it stops."""
     body = b""
-    async for chunk in _chunks(request, MAX_MANIFEST):
+    async for chunk in _chunks(request, most):
         body += chunk
     return body
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, update
@@ -14,23 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from integrations.database.database import Database
 from integrations.database.tables_tasks import RunRow, TaskRow
 from integrations.tasks import turn as turns
-from integrations.tasks.task import LOST, Outcome, State, Task, TaskNotFound
+from integrations.tasks.task import LOST, Claim, Outcome, State, Task, TaskNotFound
 from integrations.tasks.turn import Turn
 from xcore.clock import Clock
 from xcore.errors import Conflict
 
 KEPT_RUNS = 100  # of each task
 _TURN = ("due", "ready", "attempts", "interrupted", "holder", "held_until", "by")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A run that has begun: it is ours until its lease is over."""
-
-    task: str
-    run: int
-    due: float
-    until: float
 
 
 class TaskRows:
@@ -92,12 +82,14 @@ class TaskRows:
 
     async def next_time(self, busy: Collection[str] = ()) -> float | None:
         """When the first task may begin that is not among the busy ones; None where there is none."""
-        moment = func.min(_later(TaskRow.ready, TaskRow.held_until))
+        moment = func.min(later(TaskRow.ready, TaskRow.held_until))
         async with self._database.reading() as session:
             free = select(moment).where(TaskRow.paused.is_(False), TaskRow.id.not_in(busy))
             return await session.scalar(free)
 
-    async def claim(self, tasks: Mapping[str, Task], busy: Collection[str], most: int) -> list[Claim]:
+    async def claim(
+        self, tasks: Mapping[str, Task], busy: Collection[str], most: int
+    ) -> list[tuple[Task, Claim]]:
         """Begin what is ready and nobody holds, the longest due first, at most so many."""
         now = self._clock.time()
         ready = (
@@ -111,7 +103,7 @@ class TaskRows:
         async with self._database.writing() as session:
             rows = [row for row in await session.scalars(ready) if row.id in tasks]
             claims = [await self._begin(session, row, tasks[row.id]) for row in rows]
-        return [claim for claim in claims if claim is not None]
+        return [(tasks[claim.id], claim) for claim in claims if claim is not None]
 
     async def _begin(self, session: AsyncSession, row: TaskRow, task: Task) -> Claim | None:
         now = self._clock.time()
@@ -152,14 +144,14 @@ class TaskRows:
             row.held_until = until
         return replace(claim, until=until)
 
-    async def finish(self, claim: Claim, task: Task, outcome: Outcome) -> None:
+    async def finish(self, task: Task, claim: Claim, outcome: Outcome) -> None:
         """Write down how it ended, and when the next one is due."""
         now = self._clock.time()
         async with self._held(claim) as (session, row):
             _close(await session.get(RunRow, claim.run), outcome, now)
             if row is not None:  # else its plugin was removed meanwhile, or another controller made up for it
                 _put(row, self._after(_turn(row), task, outcome, now))
-                await self._forget(session, claim.task)
+                await self._forget(session, claim.id)
 
     def _after(self, turn: Turn, task: Task, outcome: Outcome, now: float) -> Turn:
         if outcome.state is State.INTERRUPTED:
@@ -171,7 +163,7 @@ class TaskRows:
     @asynccontextmanager
     async def _held(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, TaskRow | None]]:
         async with self._database.writing() as session:
-            mine = select(TaskRow).where(TaskRow.id == claim.task, TaskRow.run == claim.run)
+            mine = select(TaskRow).where(TaskRow.id == claim.id, TaskRow.run == claim.run)
             mine = mine.where(TaskRow.holder == self._holder).with_for_update()
             yield session, await session.scalar(mine)
 
@@ -243,6 +235,6 @@ def _close(run: RunRow | None, outcome: Outcome, now: float) -> None:
     run.reason, run.detail = outcome.reason, outcome.detail
 
 
-def _later(one: Any, other: Any) -> Any:
+def later(one: Any, other: Any) -> Any:
     """The larger of two columns: what one calls GREATEST is MAX for the other."""
     return case((one > other, one), else_=other)

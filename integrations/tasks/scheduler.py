@@ -1,18 +1,16 @@
-"""Runs tasks when they are due: one controller at a time runs a task, whoever claims its row.
+"""Runs what is due: one controller at a time runs a job, whoever claims its row.
 
-What a run needs is written down before it begins and after it has ended. A database that is away delays tasks and loses none.
+What a run needs is written down before it begins and after it has ended. A database that is away delays jobs and loses none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-from integrations.tasks.rows import Claim, TaskRows
-from integrations.tasks.task import INTERRUPTED, LOST, Outcome, Run, State, Task, outcome_of, overrun
+from integrations.tasks.task import INTERRUPTED, LOST, Claim, Job, Outcome, Run, outcome_of, overrun
 from integrations.tasks.turn import MARGIN_SECONDS, RENEW_SECONDS
 from xcore.clock import Clock, sleep
 from xcore.errors import Conflict, XcoreError
@@ -24,24 +22,50 @@ AGAIN_SECONDS = 1.0
 CANCELLED_SECONDS = 10.0
 _log = logging.getLogger("xcore.tasks")
 
-# What there is to run; None as long as that is not known, for the plugins are not.
-Tasks = Callable[[], Mapping[str, Task] | None]
 T = TypeVar("T")
+J = TypeVar("J", bound=Job)
 
 
-class Scheduler:
-    """`leads` tells whether this replica is to run tasks at all. `ended` counts runs by task and state."""
+class Work(Protocol[J]):
+    """Rows of jobs. All but `ended` raise DatabaseUnavailable, StorageFull, and Conflict where somebody else was faster."""
 
-    def __init__(
-        self, rows: TaskRows, tasks: Tasks, *, clock: Clock, leads: Callable[[], bool] = lambda: True
-    ) -> None:
-        self._rows, self._tasks, self._clock, self._leads = rows, tasks, clock, leads
+    async def recover(self) -> int:
+        """Write down that what this very controller ran when it was killed is interrupted; before anything is begun."""
+        ...
+
+    async def prepare(self) -> bool:
+        """Bring the rows in line with what there is to do; False when that is not known, or nothing for this replica."""
+        ...
+
+    async def next_time(self, busy: Collection[str]) -> float | None:
+        """When the first job may begin that is not among the busy ones; None where there is none."""
+        ...
+
+    async def claim(self, busy: Collection[str], most: int) -> Sequence[tuple[J, Claim]]:
+        """Begin what is ready and nobody holds, at most so many."""
+        ...
+
+    async def renew(self, claim: Claim) -> Claim:
+        """Hold it for longer; what somebody else has, or nobody wants any more, is not held any longer."""
+        ...
+
+    async def finish(self, job: J, claim: Claim, outcome: Outcome) -> None:
+        """Write down how it ended."""
+
+    def ended(self, job: J, outcome: Outcome) -> None:
+        """Hear of an end, once, before it is written down."""
+
+
+class Scheduler(Generic[J]):
+    """One for each kind of work."""
+
+    def __init__(self, work: Work[J], *, name: str, clock: Clock) -> None:
+        self._work, self._name, self._clock = work, name, clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._endless: set[str] = set()  # those that went on after they were cancelled
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._told = ""
-        self.ended: Counter[tuple[str, str]] = Counter()
 
     @property
     def running(self) -> int:
@@ -52,17 +76,17 @@ class Scheduler:
         self._wake.set()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Run tasks until the controller is to end; then wait for what runs. Cancelled, it interrupts them and notes it."""
+        """Run jobs until the controller is to end; then wait for what runs. Cancelled, it interrupts them and notes it."""
         self._stopping = stopping
         waking = asyncio.create_task(self._wake_at(stopping))
         try:
-            await self._try(self._rows.recover())
+            await self._try(self._work.recover())
             while not stopping.is_set():
                 self._wake.clear()
                 pause = await self._round()
                 await self._clock.wait(self._wake, pause)
             if self._running:
-                _log.info("tasks are told to end: %s", ", ".join(sorted(self._running)))
+                _log.info("%s are told to end: %s", self._name, ", ".join(sorted(self._running)))
                 await asyncio.wait(self._running.values())
         finally:
             waking.cancel()
@@ -76,26 +100,21 @@ class Scheduler:
 
     async def _round(self) -> float:
         """Begin what is due; returns after how many seconds to look again."""
-        tasks = self._tasks()
-        if tasks is None:
-            return AGAIN_SECONDS
-        if not self._leads():
-            return LOOK_SECONDS
-        pause = await self._try(self._begin_due(tasks))
+        pause = await self._try(self._begin_due())
         return AGAIN_SECONDS if pause is None else pause
 
-    async def _begin_due(self, tasks: Mapping[str, Task]) -> float:
-        await self._rows.settle(tasks)
+    async def _begin_due(self) -> float:
+        if not await self._work.prepare():
+            return AGAIN_SECONDS
         busy = {*self._running, *self._endless}
-        due = await self._rows.next_time(busy)
+        due = await self._work.next_time(busy)
         room = MAX_RUNNING - len(self._running)
         if due is None or not room:
             return LOOK_SECONDS
         if due > self._clock.time():
             return min(LOOK_SECONDS, due - self._clock.time())
-        for claim in await self._rows.claim(tasks, busy, room):
-            run = asyncio.create_task(self._perform(tasks[claim.task], claim))
-            self._running[claim.task] = run
+        for job, claim in await self._work.claim(busy, room):
+            self._running[job.id] = asyncio.create_task(self._perform(job, claim))
         return AGAIN_SECONDS
 
     async def _try(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -106,7 +125,7 @@ class Scheduler:
             return None
         except XcoreError as error:
             if self._told != error.detail:
-                _log.warning("tasks wait: %s", error.detail)
+                _log.warning("%s wait: %s", self._name, error.detail)
             self._told = error.detail
             return None
         self._told = ""
@@ -114,60 +133,51 @@ class Scheduler:
 
     # -- one run ------------------------------------------------------------------------------------------------
 
-    async def _perform(self, task: Task, claim: Claim) -> None:
-        work = asyncio.create_task(task.do(Run(f"{task.id}@{claim.due:.0f}", self._stopping)))
+    async def _perform(self, job: J, claim: Claim) -> None:
+        doing = asyncio.create_task(job.do(Run(f"{job.id}@{claim.due:.0f}", self._stopping)))
         outcome = INTERRUPTED
         try:
-            outcome = await self._watched(work, task, claim)
+            outcome = await self._watched(doing, job, claim)
         finally:
-            work.cancel()
-            await self._note(task, claim, outcome)
-            del self._running[task.id]
+            doing.cancel()
+            await self._note(job, claim, outcome)
+            del self._running[job.id]
             self._wake.set()
 
-    async def _watched(self, work: asyncio.Task[str], task: Task, held: Claim) -> Outcome:
+    async def _watched(self, doing: asyncio.Task[str], job: J, held: Claim) -> Outcome:
         """Wait for its end, and hold the lease meanwhile."""
         done = asyncio.Event()
-        work.add_done_callback(lambda _: done.set())
-        overdue = self._clock.time() + task.timeout
+        doing.add_done_callback(lambda _: done.set())
+        overdue = self._clock.time() + job.timeout
         while (left := min(overdue, held.until - MARGIN_SECONDS) - self._clock.time()) > 0:
             if await self._clock.wait(done, min(left, RENEW_SECONDS)):
-                return _read(work, task)
-            held = await self._try(self._rows.renew(held)) or held
+                return _read(doing, job)
+            held = await self._try(self._work.renew(held)) or held
         lost = self._clock.time() < overdue
-        work.cancel()
+        doing.cancel()
         if not await self._clock.wait(done, CANCELLED_SECONDS):
-            _log.error(
-                "task %s goes on although it was cancelled; it is not begun again before it ends", task.id
-            )
-            self._endless.add(task.id)
-            work.add_done_callback(lambda _: self._endless.discard(task.id))
-        return LOST if lost else overrun(task.timeout)
+            _log.error("%s goes on although it was cancelled; it is not begun again before it ends", job.id)
+            self._endless.add(job.id)
+            doing.add_done_callback(lambda _: self._endless.discard(job.id))
+        return LOST if lost else overrun(job.timeout)
 
-    async def _note(self, task: Task, claim: Claim, outcome: Outcome) -> None:
+    async def _note(self, job: J, claim: Claim, outcome: Outcome) -> None:
         """Write down how it ended, as soon as the database can. What is not written by the end, the next start finds."""
-        self.ended[task.id, outcome.state] += 1
-        self._tell(task, outcome)
-        while await self._try(self._finish(task, claim, outcome)) is None:
+        self._work.ended(job, outcome)
+        while await self._try(self._finish(job, claim, outcome)) is None:
             if self._stopping.is_set():
                 return
             await sleep(self._clock, AGAIN_SECONDS)
 
-    async def _finish(self, task: Task, claim: Claim, outcome: Outcome) -> bool:
-        await self._rows.finish(claim, task, outcome)
+    async def _finish(self, job: J, claim: Claim, outcome: Outcome) -> bool:
+        await self._work.finish(job, claim, outcome)
         return True
 
-    def _tell(self, task: Task, outcome: Outcome) -> None:
-        if outcome.state is State.SUCCEEDED:
-            _log.info("task %s is done", task.id)
-        else:
-            _log.warning("task %s: %s %s %s", task.id, outcome.state, outcome.reason, outcome.detail)
 
-
-def _read(work: asyncio.Task[str], task: Task) -> Outcome:
-    if work.cancelled():
+def _read(doing: asyncio.Task[str], job: Job) -> Outcome:
+    if doing.cancelled():
         return INTERRUPTED
-    outcome = outcome_of(work)
+    outcome = outcome_of(doing)
     if outcome.reason == "Internal":
-        _log.error("task %s has failed by an error of ours", task.id, exc_info=work.exception())
+        _log.error("%s has failed by an error of ours", job.id, exc_info=doing.exception())
     return outcome

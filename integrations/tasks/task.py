@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from integrations.tasks.calling import MAX_DETAIL, Told
 from xcore.errors import NotFound, XcoreError
@@ -49,8 +49,31 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that has begun: it is ours until its lease is over. `run`: its number."""
+
+    id: str
+    run: int
+    due: float
+    until: float
+
+
+class Job(Protocol):
+    """What can be run: `do` gives its output or raises XcoreError; it is cancelled after `timeout` seconds."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def timeout(self) -> float: ...
+
+    @property
+    def do(self) -> Callable[[Run], Coroutine[Any, Any, str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """`do` gives its output or raises XcoreError; it is cancelled after `timeout` seconds.
+    """A job that repeats.
 
     `plugin`, `action`: of a schedule; "" of what is built in. `paused`: its plugin is suspended.
     """

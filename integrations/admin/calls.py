@@ -1,0 +1,134 @@
+"""`/api/v1/calls`: calls that are answered later. Whoever made one sees it, and an administrator sees all."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from integrations.admin.access import GrantOf, demands
+from integrations.admin.upload import MalformedRequest
+from integrations.database.tables_tasks import CallRow
+from integrations.grants import Grant, Role, Scope
+from integrations.once import Done, Once, claim
+from integrations.tasks.call import CallNotFound, CallState
+from integrations.tasks.calls import Calls
+from xcore.clock import rfc3339
+
+router = APIRouter(prefix="/api/v1/calls", tags=["calls"])
+
+MAX_PAGE = 100
+
+
+def _calls(request: Request) -> Calls:
+    calls: Calls = request.app.state.calls
+    return calls
+
+
+CallsOf = Annotated[Calls, Depends(_calls)]
+
+
+@router.get("", dependencies=[demands(Scope.CALLS_READ)])
+async def list_calls(
+    calls: CallsOf,
+    grant: GrantOf,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    state: CallState | None = None,
+    after: Annotated[str, Query(alias="continue", max_length=64)] = "",
+) -> dict[str, Any]:
+    """List calls, the newest first, without their answers; `metadata.continue` of one page is the `continue` of the next."""
+    caller = None if grant.role is Role.ADMIN else grant.id
+    rows = await calls.latest(caller=caller, state=state, before=_place(after), limit=limit + 1)
+    page = rows[:limit]
+    more = f"{page[-1].at!r}~{page[-1].id}" if len(rows) > limit else ""
+    return {"items": [_shown(row) for row in page], "metadata": {"continue": more}}
+
+
+@router.get("/{call_id}", dependencies=[demands(Scope.CALLS_READ)])
+async def get_call(call_id: str, calls: CallsOf, grant: GrantOf) -> Response:
+    """Give one call: how far it is and, once it has ended, its answer."""
+    row = await _own(calls, grant, call_id)
+    waiting = {} if row.ended is not None else {"retry-after": "1"}
+    return JSONResponse({**_shown(row), "result": _result(row)}, headers=waiting)
+
+
+@router.post("/{call_id}/retry", status_code=202, dependencies=[demands(Scope.ACTIONS_CALL)])
+async def retry_call(call_id: str, request: Request, calls: CallsOf, grant: GrantOf) -> Response:
+    """Have a dead letter sent again, with all its attempts."""
+    await _own(calls, grant, call_id)
+    once: Once = request.app.state.once
+
+    async def order() -> Done:
+        await calls.retry(call_id)
+        return Done("", 202)
+
+    async def answer(done: Done) -> Response:
+        return accepted(await calls.get(call_id), done.status)
+
+    return await once.perform(claim(request), order, answer)
+
+
+def accepted(row: CallRow, status: int = 202) -> JSONResponse:
+    """The answer to whoever made the call: where to look for it."""
+    return JSONResponse(_shown(row), status, {"location": f"/api/v1/calls/{row.id}"})
+
+
+async def _own(calls: Calls, grant: Grant, call_id: str) -> CallRow:
+    row = await calls.get(call_id)
+    if grant.role is not Role.ADMIN and row.caller != grant.id:
+        raise CallNotFound(f"there is no call {call_id[:32]!r}")
+    return row
+
+
+def _place(after: str) -> tuple[float, str] | None:
+    if not after:
+        return None
+    at, _, name = after.partition("~")
+    try:
+        return float(at), name
+    except ValueError:
+        raise MalformedRequest("continue must be what the page before gave") from None
+
+
+def _shown(row: CallRow) -> dict[str, Any]:
+    waits = row.state == CallState.QUEUED and row.attempts > 0
+    return {
+        "id": row.id,
+        "state": row.state,
+        "plugin": row.plugin,
+        "action": row.action,
+        "caller": row.caller,
+        "idempotencyKey": row.key,
+        "created": rfc3339(row.at),
+        "attempts": row.attempts,
+        "nextAttempt": rfc3339(row.ready) if waits else None,
+        "ended": rfc3339(row.ended) if row.ended is not None else None,
+        "reason": row.reason,
+        "detail": row.detail,
+    }
+
+
+def _result(row: CallRow) -> dict[str, Any] | None:
+    """The plugin's answer: `body` as JSON where it is that, else as text, else in base64, as `encoding` says."""
+    if row.ended is None or row.status is None:
+        return None
+    encoding, body = _body(row)
+    return {
+        "status": row.status,
+        "mediaType": row.media_type,
+        "encoding": encoding,
+        "body": body,
+        "cut": row.cut,
+    }
+
+
+def _body(row: CallRow) -> tuple[str, Any]:
+    try:
+        if "json" in row.media_type and not row.cut:
+            return "json", json.loads(row.answer)
+        return "text", row.answer.decode()
+    except (ValueError, RecursionError):
+        return "base64", base64.b64encode(row.answer).decode()
