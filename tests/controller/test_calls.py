@@ -178,6 +178,7 @@ def test_calls_are_listed_newest_first(controller):
     items = [*first["items"], *rest["items"]]
     assert [each["created"] for each in items] == sorted((each["created"] for each in items), reverse=True)
     assert len({each["id"] for each in items}) == len(items)
+    made(controller, later(controller, "nothing"))
     failed = controller.request("GET", "/api/v1/calls?state=Failed").json["items"]
     assert {each["state"] for each in failed} == {"Failed"}
 
@@ -211,7 +212,7 @@ def own(open_dir):
 
 def test_what_was_accepted_survives_the_controller(own):
     """SIGKILL right after 202s, and in the middle of attempts: each call is made, and told as one."""
-    slow = later(own, "slow", {"seconds": 2})
+    slow = later(own, "slow", {"seconds": 15})
     until(lambda: own.request("GET", slow.headers["location"]).json["state"] == "Running")
     quick = [later(own, "double", {"number": number}) for number in range(20)]
     assert {answer.status for answer in quick} == {202}
