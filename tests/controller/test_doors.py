@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from controller.api import health, metrics, openapi
-from integrations.admin import calls, events, keys, orders, plugins, tasks
+from integrations.admin import calls, doctor, events, keys, orders, plugins, tasks
 from tests.harness import KEY, Controller
 
 MIB = 1024 * 1024
-BEHIND_THE_KEY = (plugins.router, orders.router, events.router, tasks.router, keys.router, calls.router)
+_OURS = (plugins, orders, events, tasks, keys, doctor, calls)
+BEHIND_THE_KEY = tuple(module.router for module in _OURS)
 ROUTERS = (*BEHIND_THE_KEY, health.router, metrics.router, openapi.router)
 
 
