@@ -13,19 +13,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence, Set as AbstractS
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from integrations.database.database import Database
 from integrations.database.tables import EventRow
-from integrations.telling import EventsLost, plain, told, worth_keeping
+from integrations.telling import EventsLost, plain, told
 from xcore.clock import Clock, SystemClock, rfc3339, sleep
 from xcore.errors import Conflict, DatabaseUnavailable, StorageFull
 from xcore.xhooks import LONGEST_QUEUE, Event, HookBus, Subscription
 
 KEPT_EVENTS = 100_000
 KEPT_SECONDS = 30 * 86_400.0
-BATCH = 500
+BATCH = 100  # more would hold the event loop for longer than a request should feel
 FORGOTTEN_AT_ONCE = 1000
 WRITES_APART = 0.1
 RETRY_SECONDS = 1.0
@@ -78,9 +78,9 @@ class Journal:
                 if self._events.lost > lost:
                     batch = [EventsLost(count=self._events.lost - lost, at=batch[0].at), *batch]
                     lost = self._events.lost
-                kept = [event for event in batch if worth_keeping(event)]
-                if kept and self._leads():
-                    await self._keep(kept)
+                rows = [row for event in batch if (row := self._row(event)) is not None]
+                if rows and self._leads():
+                    await self._keep(rows)
                 await sleep(self._clock, WRITES_APART)
 
     def end(self) -> None:
@@ -88,17 +88,17 @@ class Journal:
         if self._events is not None:
             self._events.end()
 
-    async def _keep(self, events: Sequence[Event]) -> None:
+    async def _keep(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write them, as often as it takes, and once."""
-        rows = [self._row(event) for event in events]
         first, waiting = 0, False
         while True:
             try:
                 async with self._database.writing() as session:
                     if not await _is_there(session, first, rows[0]):
                         first = (await session.scalar(select(func.max(EventRow.number))) or 0) + 1
-                        session.add_all(
-                            EventRow(number=number, **row) for number, row in enumerate(rows, first)
+                        await session.execute(
+                            insert(EventRow),
+                            [{"number": number, **row} for number, row in enumerate(rows, first)],
                         )
                 break
             except (DatabaseUnavailable, StorageFull, Conflict) as error:
@@ -110,9 +110,11 @@ class Journal:
         self._written = asyncio.Event()
         await self._forget_now_and_then(len(rows))
 
-    def _row(self, event: Event) -> dict[str, Any]:
+    def _row(self, event: Event) -> dict[str, Any] | None:
+        if (own := told(event)) is None:
+            return None
         at = event.at if 0 <= event.at < _YEAR_10000 else self._clock.time()  # others make events, too
-        return {"at": at, "kind": event.kind[:64], "plugin": plain(event.plugin)[:320], "told": told(event)}
+        return {"at": at, "kind": event.kind[:64], "plugin": plain(event.plugin)[:320], "told": own}
 
     async def _forget_now_and_then(self, written: int) -> None:
         self._since_forgetting += written

@@ -26,17 +26,15 @@ def kinds() -> list[str]:
     return sorted({kind.__name__ for kind in _below(Event)})
 
 
-def told(event: Event) -> dict[str, Any]:
-    """Give an event's own fields; of a status change the conditions that changed, and the restarts if they did."""
+def told(event: Event) -> dict[str, Any] | None:
+    """Give an event's own fields; of a status change the conditions that changed, and the restarts if they did.
+
+    None where only a counter did: people want to hear of what a status says.
+    """
     if isinstance(event, StatusChanged):
-        return _change(event)
+        return _change(event) or None
     fields = (field.name for field in dataclasses.fields(event))
     return {_camel(name): plain(getattr(event, name)) for name in fields if name not in _SHOWN_APART}
-
-
-def worth_keeping(event: Event) -> bool:
-    """A status changes with every counter in it; people want to hear of its conditions and restarts."""
-    return not isinstance(event, StatusChanged) or bool(_change(event))
 
 
 def plain(value: Any) -> Any:
