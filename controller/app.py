@@ -29,6 +29,7 @@ from controller.ground import Ground, in_cluster, machine_ground
 from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
+from controller.ungranted import tell_of_ungranted
 from integrations.background import Background
 from integrations.database.address import address
 from integrations.database.database import Database
@@ -165,6 +166,7 @@ def compose(
         (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
     )
     plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
+    tell_of_ungranted(manager.routes, granted)
     agenda, later = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
         settings,

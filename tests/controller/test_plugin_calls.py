@@ -54,6 +54,8 @@ def test_nothing_is_granted_by_default(root: Path) -> None:
         controller.wait_ready("stock")
         told = controller.call("shop", "told", {"plugin": "stock", "name": "take"}).json
         assert told == {"status": 403, "reason": "Forbidden", "answered": False}
+        log = controller.log.read_text()
+        assert log.count("shop wants to call stock; XCORE_GRANTED_CALLS has no shop:stock") == 1
     finally:
         controller.stop()
 
