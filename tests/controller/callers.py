@@ -79,6 +79,31 @@ SHOP = """
             directory = os.environ.get("PLUGIN_CALLS", "")
             return {"directory": directory, "uid": os.getuid(), "found": sorted(os.listdir(directory or "/tmp"))}
 """
+FRONT = """
+    import asyncio
+    import os
+    from pathlib import Path
+
+    CALLS = Path(os.environ["PLUGIN_CALLS"])
+
+    async def ask(belongs: bytes) -> bytes:
+        # What any HTTP client would send, in whatever language.
+        reader, writer = await asyncio.open_unix_connection(str(CALLS / "c.sock"))
+        token = (CALLS / "token").read_bytes()
+        body = b'{"sku": "apple"}'
+        writer.write(b"POST /app/stock/take HTTP/1.1\\r\\nhost: xcore\\r\\nconnection: close\\r\\n")
+        writer.write(b"authorization: Bearer " + token + b"\\r\\nxcore-call: " + belongs + b"\\r\\n")
+        writer.write(b"content-length: %d\\r\\n\\r\\n" % len(body) + body)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http", "no lifespan"
+        answer = await ask(dict(scope["headers"])[b"xcore-call"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+"""
 STOCK = """
     from collections.abc import AsyncIterator
     from typing import Any

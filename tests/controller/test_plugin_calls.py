@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.controller.callers import GRANTED, LEFT, SHOP, check, write, write_both
+from tests.controller.callers import FRONT, GRANTED, LEFT, SHOP, STOCK, check, write, write_both
 from tests.harness import Controller, until
 
 
@@ -92,6 +92,23 @@ def test_what_it_calls_by_goes_with_the_instance(root: Path) -> None:
     finally:
         controller.stop()
     assert list((root / "state" / "calls").iterdir()) == []
+
+
+def test_a_web_application_calls_by_plain_http(root: Path) -> None:
+    """With the socket, the token and the field it was sent: it needs nothing of ours."""
+    write(root / "plugins", "front", FRONT, "app", calls=["stock"])
+    write(root / "plugins", "stock", STOCK, "Stock")
+    controller = run(root, XCORE_GRANTED_CALLS="front:stock")
+    try:
+        for name in ("front", "stock"):
+            controller.wait_ready(name)
+        answer = controller.request("GET", "/app/front/x", headers={"X-Request-ID": "of-the-outer"})
+        head, _, body = answer.content.decode().partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.1 200 OK")
+        assert "x-request-id: of-the-outer" in head
+        assert json.loads(body) == {**LEFT, "caller": "front"}
+    finally:
+        controller.stop()
 
 
 def test_requests_that_are_finished_at_the_end_still_call(root: Path) -> None:
