@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import URL, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from integrations.database import schema
@@ -28,8 +29,10 @@ from xcore.errors import DatabaseUnavailable, XcoreError
 
 ENTER_SECONDS = 0.8  # for a server's connection
 # A file does not go away: SQLite itself tells of a lock in time, and a machine with too much to do is only slow.
-FILE_SECONDS = 5.0
-QUEUE_SECONDS = 5.0  # for those before: SQLite has one writer at a time
+FILE_SECONDS = 20.0
+QUEUE_SECONDS = 20.0  # for those before
+FILE_CONNECTIONS = 5  # a thread each
+SERVER_CONNECTIONS = 10
 LOOK_SECONDS = 1.0
 _log = logging.getLogger("xcore.database")
 
@@ -43,17 +46,18 @@ class Database:
         if self.file is None:
             # 0.1 s that a start with SQLite is not to pay.
             postgresql: Any = importlib.import_module("integrations.database.postgresql")
-            self._enter_seconds = ENTER_SECONDS
-            self._engine: AsyncEngine = postgresql.postgresql_engine(url, pool_seconds=ENTER_SECONDS)
+            self._enter_seconds, places = ENTER_SECONDS, SERVER_CONNECTIONS
+            self._engine: AsyncEngine = postgresql.postgresql_engine(url, connections=places)
         else:
-            self._enter_seconds = FILE_SECONDS
-            self._engine = sqlite_engine(url, pool_seconds=FILE_SECONDS)
+            self._enter_seconds, places = FILE_SECONDS, FILE_CONNECTIONS
+            self._engine = sqlite_engine(url, connections=places)
+        self._places = asyncio.Semaphore(places)
         self._one_writer = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._opened = contextlib.AsyncExitStack()
         self._there, self._gone = asyncio.Event(), asyncio.Event()
         self.away: str | None = AWAY
-        self._since = time.monotonic()
+        self._since, self._said = time.monotonic(), ""
 
     # -- transactions -------------------------------------------------------------------------------------------
 
@@ -61,8 +65,10 @@ class Database:
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """Give a session that sees one state of the whole; raises DatabaseUnavailable within a second."""
         self._demand()
-        async with self._transaction(writes=False) as session:
-            yield session
+        async with self._turn(writes=False):
+            self._demand()  # it may have gone while this one stood in line
+            async with self._transaction(writes=False) as session:
+                yield session
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
@@ -72,8 +78,8 @@ class Database:
         connection is lost while it commits nobody knows which it was: the caller is told DatabaseUnavailable, and reads.
         """
         self._demand()
-        async with self._turn():
-            self._demand()  # it may have gone while this one stood in line
+        async with self._turn(writes=True):
+            self._demand()
             async with self._transaction(writes=True) as session:
                 yield session
 
@@ -99,20 +105,20 @@ class Database:
             raise
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One writer at a time where the file has room for one: waiting here is fair, waiting for the file is not."""
-        if self.file is None:
+    async def _turn(self, *, writes: bool) -> AsyncIterator[None]:
+        """Stand in line for a connection, and where the file has room for one writer before that for being it.
+
+        Waiting here is fair; waiting for the file's lock, or for a pool, is not.
+        """
+        async with contextlib.AsyncExitStack() as held_places:
+            try:
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    if writes and self.file is not None:
+                        await held_places.enter_async_context(self._one_writer)
+                    await held_places.enter_async_context(self._places)
+            except TimeoutError:
+                raise DatabaseUnavailable(BUSY) from None
             yield
-            return
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await self._one_writer.acquire()
-        except TimeoutError:
-            raise DatabaseUnavailable(BUSY) from None
-        try:
-            yield
-        finally:
-            self._one_writer.release()
 
     # -- whether it is there ------------------------------------------------------------------------------------
 
@@ -124,6 +130,8 @@ class Database:
         if self.away is None:
             self._since = time.monotonic()
             self._gone.set()
+        if self._said != sentence:
+            self._said = sentence
             _log.warning("%s; requests to plugins go on", sentence)
         self.away = sentence
         self._there.clear()
@@ -142,12 +150,13 @@ class Database:
 
         Raises DatabaseUnavailable, and as such SchemaMismatch.
         """
-        async with self._turn(), self._transaction(writes=True) as session:
+        async with self._turn(writes=True), self._transaction(writes=True) as session:
             if self._there.is_set():
                 await session.execute(text("SELECT 1"))
             else:
                 schema.demand(await schema.found(await session.connection()))
-        if self.away is not None:
+        if self._said:
+            self._said = ""
             _log.info("the database answers")
         self.away = None
         self._there.set()
@@ -165,6 +174,9 @@ class Database:
                 await self.look()
             except XcoreError as error:
                 self._lost(error.detail)
+            except SQLAlchemyError:  # of ours: it must not end the looking
+                _log.exception("the database cannot be looked at")
+                self._lost(AWAY)
 
     # -- its life -----------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ _POSTGRESQL = {
     "53": BUSY,  # connections, memory
     "28": "the database refuses the user or the password of XCORE_DATABASE_URL",
     "3D": "there is no database of the name in XCORE_DATABASE_URL",
+    "42501": "the database refuses its user the rights it needs; the tables must be its own",
     "08": AWAY,
     "57P": AWAY,  # shutting down, starting up
     "XX": "the database reports damage; look at the server's log",

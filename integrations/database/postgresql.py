@@ -15,7 +15,6 @@ from sqlalchemy import URL, NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 ANSWER_SECONDS = 0.7
-MAX_CONNECTIONS = 10
 APPLICATION = "xcore"
 T = TypeVar("T")
 
@@ -36,14 +35,13 @@ class BoundedConnection(AsyncConnection[Any]):
             raise
 
 
-def postgresql_engine(url: URL, *, pool_seconds: float) -> AsyncEngine:
+def postgresql_engine(url: URL, *, connections: int) -> AsyncEngine:
     """Make an engine whose every wait is bounded; nothing is connected yet."""
     milliseconds = int(ANSWER_SECONDS * 1000)
     return create_async_engine(
         url,
-        pool_size=MAX_CONNECTIONS // 2,
-        max_overflow=MAX_CONNECTIONS - MAX_CONNECTIONS // 2,
-        pool_timeout=pool_seconds,
+        pool_size=connections // 2,
+        max_overflow=connections - connections // 2,
         pool_use_lifo=True,
         pool_pre_ping=True,  # a server that was restarted costs nobody an error
         connect_args={

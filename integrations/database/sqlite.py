@@ -13,7 +13,6 @@ from xcore.errors import DatabaseUnavailable
 
 WRITES = "xcore_writes"  # the execution option of a transaction that will write
 BUSY_MILLISECONDS = 700
-MAX_CONNECTIONS = 5
 _PRAGMAS = (
     "journal_mode=WAL",  # readers never wait for the writer
     "synchronous=FULL",  # a commit is on disk when it returns
@@ -22,12 +21,10 @@ _PRAGMAS = (
 )
 
 
-def sqlite_engine(url: URL, *, pool_seconds: float) -> AsyncEngine:
+def sqlite_engine(url: URL, *, connections: int) -> AsyncEngine:
     """Make an engine; its file is made readable by its owner only. Raises DatabaseUnavailable."""
     _make_private(Path(str(url.database)))
-    engine = create_async_engine(
-        url, pool_size=MAX_CONNECTIONS, max_overflow=0, pool_timeout=pool_seconds, pool_use_lifo=True
-    )
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_use_lifo=True)
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
