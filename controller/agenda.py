@@ -9,6 +9,7 @@ from controller.dataplane.plane import DataPlane
 from controller.ground import Ground
 from integrations import journal
 from integrations.database.database import Database
+from integrations.keyring import KeyRing
 from integrations.tasks import builtin
 from integrations.tasks.agenda import Agenda, Share
 from integrations.tasks.calls import Calls
@@ -19,6 +20,7 @@ from xcore.manager import Manager
 KEPT_RUNS_DAYS = 30
 KEPT_CALLS_DAYS = 1
 KEPT_DEAD_DAYS = 7
+KEPT_KEYS_DAYS = 90
 
 
 def make_agenda(
@@ -27,17 +29,20 @@ def make_agenda(
     """`holder`: this controller's name, the same after a restart."""
     clock, call = WallClock(), InnerCalls(plane)
     rows = TaskRows(database, holder, clock)
-    gate = plane.gate
+    gate, ring = plane.gate, KeyRing(database, None)
     calls = Calls(database, holder, clock, call, gate.is_good if gate is not None else _anybody)
     kept: dict[str, tuple[float, builtin.Forget]] = {
         "runs of tasks": (KEPT_RUNS_DAYS, rows.forget),
         "calls": (KEPT_CALLS_DAYS, calls.forget),
         "dead letters": (KEPT_DEAD_DAYS, calls.forget_dead),
+        "ended keys": (KEPT_KEYS_DAYS, ring.forget),
         "events": (journal.KEPT_SECONDS / builtin.DAY, functools.partial(journal.forget, database)),
     }
     built_in = [
         builtin.retention(kept, clock),
         builtin.sweep(ground.runtime.sweep),
+        builtin.expiry(ring.ending, clock),
+        *([builtin.backup(database.file)] if database.file is not None else []),
     ]
     mine = functools.partial(_share, ground, database)
     return Agenda(manager, call, rows, built_in, mine), calls

@@ -98,6 +98,12 @@ class KeyRing:
             rows = (await session.scalars(delete(KeyRow).where(ended).returning(KeyRow.id))).all()
         return len(rows)
 
+    async def ending(self, before: float, most: int) -> Sequence[KeyRow]:
+        """Give keys that are good and will have ended then (seconds since 1970), the first to end first."""
+        async with self._database.reading() as session:
+            ending = select(KeyRow).where(self._is_good(), KeyRow.expires < before)
+            return (await session.scalars(ending.order_by(KeyRow.expires).limit(most))).all()
+
     # -- looking ------------------------------------------------------------------------------------------------
 
     async def page(self, after: str, limit: int) -> Sequence[KeyRow]:

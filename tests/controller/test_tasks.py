@@ -130,6 +130,9 @@ def test_what_goes_wrong_is_told(controller, task, says):
 def test_what_is_built_in_can_be_run_too(controller):
     assert "runs of tasks older than 30 days: 0" in run(controller, "retention")["output"]
     assert run(controller, "sweep")["output"] == "nothing was left that nobody wants"
+    assert run(controller, "expiry")["output"] == "no key ends within 14 days"
+    copy = run(controller, "backup")["output"].partition(":")[0]
+    assert (controller.state / "backups" / copy).stat().st_size > 0
 
 
 def test_a_task_that_runs_is_not_begun_a_second_time(controller):
