@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.controller.callers import GRANTED, LEFT, check, write_both
 from tests.docker.conftest import Running
+from tests.docker.test_unprivileged import ENGINE_SOCKET, USER
 from tests.harness import Controller, until
 
 pytestmark = pytest.mark.docker
@@ -128,6 +130,28 @@ def test_an_instance_that_outlives_the_controller_goes_on_calling(running: Runni
     bought = controller.call("shop", "buy", {"sku": "apple"})
     assert (bought.status, bought.json) == (200, LEFT)
     assert sorted(running.engine.containers(running=True)) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_controller_that_is_not_root_answers_calls_too(running: Running) -> None:
+    """It can give no file away: what an instance gets lies below a directory that only the engine passes."""
+    write_both(running.plugins)
+    state = running.root / "state"
+    state.mkdir()
+    os.chown(state, USER, USER)
+    group = ENGINE_SOCKET.stat().st_gid
+    prefix = ("setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={group}", "--")
+    controller = Controller(
+        running.plugins, state, {**running.settings, "XCORE_GRANTED_CALLS": GRANTED}, prefix
+    )
+    running.started.append(controller)
+    controller.start()
+    for name in ("shop", "stock"):
+        controller.wait_ready(name)
+    assert controller.call("shop", "buy", {"sku": "apple"}).json == LEFT
+    assert (state / "calls").stat().st_mode & 0o777 == 0o700
+    assert controller.stop() == 0
+    assert list((state / "calls").iterdir()) == []
 
 
 def test_whom_it_may_call_changes_without_a_new_container(running: Running, both: Controller) -> None:

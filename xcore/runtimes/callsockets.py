@@ -112,7 +112,7 @@ class CallSockets:
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(_TOKEN_BYTES), "ascii")
             _open_to(token, group, 0o440)
-            _open_to(made, group, 0o550)
+            _open_to(made, group, 0o750)
         except OSError as error:
             self.take_back(name)
             raise WorkloadRejected(f"the state directory cannot be written: {error.strerror}") from error
@@ -272,7 +272,7 @@ def _bound(directory: Path) -> socket.socket:
 def _open_to(path: Path, group: int | None, mode: int) -> None:
     """Let the group in, and nobody else; where there is none of its own, everybody who gets that far."""
     if group is None:
-        path.chmod(mode | mode >> 3)
+        path.chmod(mode | (mode & 0o070) >> 3)
     else:
         os.chown(path, -1, group)
         path.chmod(mode)

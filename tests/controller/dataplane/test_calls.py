@@ -163,6 +163,17 @@ async def test_whatever_is_not_granted_and_named_is_refused_by_its_reason(
     assert not stock.journal + mail.journal
 
 
+async def test_an_action_for_keys_with_scopes_is_for_no_plugin(calling):
+    """A plugin has no key, and so no scope: whoever wants it called by plugins leaves the scopes out."""
+    scoped = [{"name": "take", "access": "Scoped", "scopes": ["stock"]}]
+    stock = await calling.front.upstream(name="stock", actions=scoped)
+    directory = await calling.shop()
+    answer = await raw(directory)
+    assert (answer.status, answer["xcore-reason"]) == (403, "Forbidden")
+    assert (await raw(directory, "/app/stock/count")).status == 200
+    assert [message.start for message in stock.journal] == ["POST /app/stock/count HTTP/1.1"]
+
+
 async def test_what_a_plugin_may_call_changes_in_place(calling):
     """Without a new instance: its manifest is looked at for each call."""
     await calling.front.upstream(name="stock")
@@ -210,12 +221,12 @@ async def test_an_instance_may_read_its_directory_and_not_write_it(calling):
     """By its mode: only the controller can replace the socket, or the token."""
     directory = await calling.shop()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
-    assert modes == {"shop": 0o555, CALL_SOCKET: 0o666, CALL_TOKEN: 0o444}
+    assert modes == {"shop": 0o755, CALL_SOCKET: 0o666, CALL_TOKEN: 0o444}
     assert directory.parent.stat().st_mode & 0o777 == 0o700
     given = calling.sockets.give("grouped", group=directory.stat().st_gid)
     calling.sockets.listen("grouped", plugin="shop", instance="x")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (given, *given.iterdir())}
-    assert modes == {"grouped": 0o550, CALL_SOCKET: 0o660, CALL_TOKEN: 0o440}
+    assert modes == {"grouped": 0o750, CALL_SOCKET: 0o660, CALL_TOKEN: 0o440}
 
 
 async def test_a_flood_of_calls_fills_only_its_own_bulkhead(calling):
