@@ -8,6 +8,7 @@ from controller.dataplane.inner import InnerCalls
 from controller.dataplane.plane import DataPlane
 from controller.ground import Ground
 from integrations import journal
+from integrations.audit import Audit
 from integrations.database.database import Database
 from integrations.keyring import KeyRing
 from integrations.tasks import builtin
@@ -20,7 +21,8 @@ from xcore.manager import Manager
 KEPT_RUNS_DAYS = 30
 KEPT_CALLS_DAYS = 1
 KEPT_DEAD_DAYS = 7
-KEPT_KEYS_DAYS = 90
+KEPT_KEYS_DAYS = 90  # after a key was revoked, or has expired
+KEPT_AUDIT_DAYS = 365
 
 
 def make_agenda(
@@ -37,6 +39,7 @@ def make_agenda(
         "dead letters": (KEPT_DEAD_DAYS, calls.forget_dead),
         "ended keys": (KEPT_KEYS_DAYS, ring.forget),
         "events": (journal.KEPT_SECONDS / builtin.DAY, functools.partial(journal.forget, database)),
+        "entries of the audit": (KEPT_AUDIT_DAYS, Audit(database, clock).forget),
     }
     built_in = [
         builtin.retention(kept, clock),

@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from integrations.admin.access import demands
+from integrations.admin.audited import Audited
 from integrations.background import LAST_SECONDS, Background
 from integrations.database.database import Database
 from integrations.grants import Scope
@@ -75,6 +76,7 @@ async def joined(
             router = APIRouter(
                 prefix=f"/api/v1/integrations/{each.name}",
                 tags=[each.name],
+                route_class=Audited,
                 dependencies=[demands(Scope.INTEGRATIONS_USE)],
             )
             host = Host(each.name, each.settings, manager, router, database, manager.bus, background)

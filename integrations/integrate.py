@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from integrations.admin import calls, doctor, events, keys, orders, plugins, schemas, tasks
+from integrations.admin import audit, calls, doctor, events, keys, orders, plugins, schemas, tasks
 from integrations.admin.upload import Uploads
+from integrations.audit import Audit
 from integrations.gate import Gate
 from integrations.journal import CLOSE_SECONDS, Journal
 from integrations.keyring import KeyRing
@@ -31,21 +32,19 @@ async def integrate(
     """
     app.state.journal, app.state.gate = journal, gate
     app.state.intake, app.state.once, app.state.uploads = intake, once, Uploads(intake.staging)
+    audit_log = app.state.audit = Audit(app.state.database)
     ring = app.state.ring = KeyRing(app.state.database, gate)
     if gate is not None:
         gate.listen(app.state.background.cut)
-    app.include_router(plugins.router)
-    app.include_router(orders.router)
-    app.include_router(events.router)
-    app.include_router(tasks.router)
-    app.include_router(keys.router)
-    app.include_router(doctor.router)
-    app.include_router(calls.router)
+    for room in (plugins, orders, events, tasks, calls, keys, audit, doctor):
+        app.include_router(room.router)
     schemas.describe(app)
     listening = asyncio.create_task(journal.run())
     knowing = asyncio.create_task(ring.follow())
     app.state.background.watch("keys", knowing)
     app.state.background.watch("journal", listening)
+    recording = asyncio.create_task(audit_log.follow())
+    app.state.background.watch("audit", recording)
     await asyncio.sleep(0)  # let it subscribe
     try:
         yield
@@ -56,4 +55,5 @@ async def integrate(
             _log.warning("the latest events are lost: they could not be written in time")
         listening.cancel()
         knowing.cancel()
-        await asyncio.gather(listening, knowing, return_exceptions=True)
+        recording.cancel()
+        await asyncio.gather(listening, knowing, recording, return_exceptions=True)

@@ -17,7 +17,7 @@ from controller.cli.exits import Exit
 from controller.dataplane.plane import DataPlane
 from controller.settings import CONFIG_VARIABLE, variables
 from docs.reference import GENERATED, with_block
-from integrations.admin import calls as calls_api, doctor, events, keys, orders, plugins, tasks
+from integrations.admin import audit, calls as calls_api, doctor, events, keys, orders, plugins, tasks
 from xcore import errors, manifest, restart
 from xcore.routes import RouteTable
 from xcore.runtimes.docker import DockerEngine
@@ -170,7 +170,7 @@ def test_every_metric_is_documented():
 
 def test_every_route_is_documented():
     """The table of the control plane names every method and path it serves, and no other."""
-    admin = (plugins, orders, events, tasks, keys, doctor, calls_api)
+    admin = (plugins, orders, events, tasks, keys, audit, doctor, calls_api)
     routers = [module.router for module in (*admin, health, metrics, openapi)]
     served = {
         f"{method} {route.path}" for router in routers for route in router.routes for method in route.methods

@@ -35,7 +35,7 @@ async def defer(request: Request) -> Response:
         policy = admit(head, plane.ways.get(head.plugin, plane.nowhere), plane.gate, address)
     except Refusal as refusal:
         error = XcoreError(refusal.detail)
-        error.reason = refusal.reason
+        error.reason, error.retry_after = refusal.reason, refusal.retry_after or 1
         raise error from None
     grant = head.grant or _grant(plane, head)
     row = await calls.accept(await _order(request, head, policy, grant))

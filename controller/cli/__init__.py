@@ -42,6 +42,7 @@ COMMANDS = {
     "db": ("db", "Upgrade or check the database, back it up, or go back to a backup."),
     "tasks": ("tasks", "Show what is done by the clock and how it went, or have it done now."),
     "keys": ("keys", "Make, list and revoke keys."),
+    "audit": ("audit", "Show who changed what, or verify that nothing of it was changed."),
     "doctor": ("doctor", "Find out what is wrong with host, controller or plugin."),
 }
 

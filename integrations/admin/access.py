@@ -24,19 +24,22 @@ def enter(request: Request) -> Grant:
     gate: Gate | None = request.app.state.gate
     grant: Grant | None = ANYBODY
     if gate is not None:
-        shown = request.headers.getlist("authorization")
-        key = shown[0][len(_SCHEME) :].strip() if len(shown) == 1 and _is_bearer(shown[0]) else ""
-        grant = gate.known(key.encode("latin-1")) if key else None
+        key = shown_key(request)
+        grant = gate.known(key) if key is not None else None
         if grant is None:
             address = request.client.host if request.client else ""
-            raise refusal(gate, address, shown=bool(shown))
+            raise refusal(gate, address, shown="authorization" in request.headers)
     assert grant is not None
     request.state.grant, request.state.caller = grant, grant.id
     return grant
 
 
-def _is_bearer(shown: str) -> bool:
-    return shown[: len(_SCHEME)].lower() == _SCHEME
+def shown_key(request: Request) -> bytes | None:
+    """The credential of `Authorization: Bearer …`; None without one, and where there are two such fields."""
+    shown = request.headers.getlist("authorization")
+    if len(shown) != 1 or shown[0][: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    return shown[0][len(_SCHEME) :].strip().encode("latin-1")
 
 
 class Demand:

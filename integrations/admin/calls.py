@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.access import GrantOf, demands
+from integrations.admin.audited import Audited
 from integrations.admin.upload import MalformedRequest
 from integrations.database.tables_tasks import CallRow
 from integrations.grants import Grant, Role, Scope
@@ -18,7 +19,7 @@ from integrations.tasks.call import CallNotFound, CallState
 from integrations.tasks.calls import Calls
 from xcore.clock import rfc3339
 
-router = APIRouter(prefix="/api/v1/calls", tags=["calls"])
+router = APIRouter(prefix="/api/v1/calls", tags=["calls"], route_class=Audited)
 
 MAX_PAGE = 100
 

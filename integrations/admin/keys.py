@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.access import GrantOf, ManagerOf, demands
 from integrations.admin.answers import matched
+from integrations.admin.audited import Audited
 from integrations.admin.schemas import KEY, MADE_KEY, NEW_KEY
 from integrations.admin.upload import UnsupportedMediaType, is_json, text
 from integrations.database.tables_keys import KeyRow
@@ -21,7 +22,7 @@ from integrations.once import Done, Once, claim
 from xcore.clock import rfc3339
 from xcore.manager import Manager
 
-router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=Audited)
 READS, WRITES = [demands(Scope.KEYS_READ)], [demands(Scope.KEYS_WRITE)]
 MAX_PAGE = 500
 

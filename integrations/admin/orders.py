@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.access import demands
 from integrations.admin.answers import DeskOf, PatienceOf, TermsOf, WaitTimeout
+from integrations.admin.audited import Audited
 from integrations.admin.schemas import MAX_REVISION, PATCH, PLUGIN, ROLLBACK, SENT
 from integrations.admin.upload import UnsupportedMediaType, is_json, text
 from integrations.grants import Scope
@@ -20,7 +21,7 @@ from xcore.intake import Outcome
 from xcore.ledger import Kept
 from xcore.parcel import read_data
 
-router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"])
+router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], route_class=Audited)
 READS, WRITES = [demands(Scope.PLUGINS_READ)], [demands(Scope.PLUGINS_WRITE)]
 
 

@@ -11,11 +11,12 @@ from fastapi.responses import Response, StreamingResponse
 
 from integrations.admin.access import GrantOf, ManagerOf, demands, lasting
 from integrations.admin.answers import DeskOf, Patience, PatienceOf
+from integrations.admin.audited import Audited
 from integrations.admin.schemas import PLUGIN
 from integrations.grants import Scope
 from xcore.manager import Manager
 
-router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"])
+router = APIRouter(prefix="/api/v1/plugins", tags=["plugins"], route_class=Audited)
 READS, OPERATES = [demands(Scope.PLUGINS_READ)], [demands(Scope.PLUGINS_OPERATE)]
 
 MAX_PAGE = 500

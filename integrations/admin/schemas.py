@@ -88,6 +88,39 @@ KEY = _answer("The key", {"$ref": f"{_AT}Key"})
 MADE_KEY = _answer(
     "The key as it was made", {"allOf": [{"$ref": f"{_AT}Key"}], "properties": {"key": _SECRET}}
 )
+_STRINGS = ("at", "by", "role", "key", "address", "method", "route", "path", "plugin", "created", "reason")
+_ENTRY = {
+    "type": "object",
+    "properties": {
+        "number": {"type": "integer", "minimum": 1},
+        **{name: {"type": "string"} for name in (*_STRINGS, "requestId", "previous", "hash", "cut")},
+        "result": {"type": "string", "enum": ["Done", "Refused", "Failed"]},
+        "status": {"type": "integer"},
+        "seconds": {"type": "number"},
+        "omitted": {"type": "integer", "description": "Refusals of nobody known that are not recorded."},
+        "through": {"type": "integer", "description": "Entries up to this one were cut off."},
+    },
+    "required": [*_STRINGS, "number", "requestId", "previous", "hash", "result", "status", "seconds"],
+}
+AUDIT = _answer(
+    "Entries, the newest first",
+    {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": {"$ref": f"{_AT}AuditEntry"}},
+            "metadata": {
+                "type": "object",
+                "properties": {
+                    "continue": {"type": "integer", "description": "0: that was the last page."},
+                    "head": {
+                        "type": "object",
+                        "properties": {"number": {"type": "integer"}, "hash": {"type": "string"}},
+                    },
+                },
+            },
+        },
+    },
+)
 NEW_KEY = _content({"application/json": {"$ref": f"{_AT}NewKey"}})
 _EVENT = {
     "type": "object",
@@ -161,6 +194,7 @@ def _schemas() -> dict[str, Any]:
         "PluginManifest": manifest,
         "Plugin": resource,
         "Key": _KEY,
+        "AuditEntry": _ENTRY,
         "NewKey": _moved({key: value for key, value in new_key.items() if key != "$defs"}),
     }
 

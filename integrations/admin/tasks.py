@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.access import GrantOf, demands
 from integrations.admin.answers import DeskOf
+from integrations.admin.audited import Audited
 from integrations.database.tables_tasks import RunRow, TaskRow
 from integrations.grants import Grant, Scope
 from integrations.once import Done, claim
@@ -17,7 +18,7 @@ from integrations.tasks.task import State, Task, TaskNotFound
 from xcore.clock import rfc3339
 from xcore.errors import Forbidden
 
-router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"])
+router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Audited)
 
 MAX_PAGE = 100
 

@@ -6,13 +6,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from integrations.database import schema, tables_keys, tables_tasks
+from integrations.database import schema, tables_audit, tables_keys, tables_tasks
 from integrations.database.address import InvalidAddress, address
 from integrations.database.database import Database
 from integrations.database.schema import SchemaMismatch
 from integrations.database.tables import Base
 
-_ = tables_keys, tables_tasks  # their tables are among those of Base
+_ = tables_audit, tables_keys, tables_tasks  # their tables are among those of Base
 
 
 async def set_version(database, version):

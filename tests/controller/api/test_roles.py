@@ -16,8 +16,8 @@ OPEN = {
     ("GET", "/docs"),
 }
 ADMIN, OPERATOR, CALLER, VIEWER = Role
-READERS, WRITERS = {ADMIN, OPERATOR, VIEWER}, {ADMIN, OPERATOR}
-_NOTHING = {"name": "nobody", "id": "nothing", "task_id": "nothing"}
+READERS, WRITERS, CALLERS = {ADMIN, OPERATOR, VIEWER}, {ADMIN, OPERATOR}, {ADMIN, OPERATOR, CALLER}
+NOTHING = {"name": "nobody", "id": "nothing", "task_id": "nothing", "call_id": "nothing"}
 # Who is let in, and what they are told where there is no such thing, or nothing is sent.
 ROUTES = {
     ("GET", "/api/v1/plugins"): (READERS, 200),
@@ -39,6 +39,10 @@ ROUTES = {
     ("GET", "/api/v1/tasks/{task_id}"): (READERS, 404),
     ("GET", "/api/v1/tasks/{task_id}/runs"): (READERS, 404),
     ("POST", "/api/v1/tasks/{task_id}/run"): (WRITERS, 404),
+    ("GET", "/api/v1/calls"): (CALLERS, 200),
+    ("GET", "/api/v1/calls/{call_id}"): (CALLERS, 404),
+    ("POST", "/api/v1/calls/{call_id}/retry"): (CALLERS, 404),
+    ("GET", "/api/v1/audit"): ({ADMIN}, 200),
     ("GET", "/api/v1/keys"): ({ADMIN}, 200),
     ("POST", "/api/v1/keys"): ({ADMIN}, 415),
     ("GET", "/api/v1/keys/{id}"): ({ADMIN}, 404),
@@ -48,10 +52,11 @@ ROUTES = {
 
 
 def routes_of(app):
+    """All but those below /app: what is called there is judged as every request to a plugin is."""
     return {
         (method, route.path): route
         for route in iter_route_contexts(app.routes)
-        if isinstance(route.original_route, APIRoute)
+        if isinstance(route.original_route, APIRoute) and not route.path.startswith("/app/")
         for method in route.methods
     }
 
@@ -78,7 +83,7 @@ async def test_each_role_gets_what_it_is_there_for(client, role):
     """Each route, each role, the exact status: 403 for what it may not, else what there is to say."""
     told, expected = {}, {}
     for (method, path), (allowed, status) in ROUTES.items():
-        answer = await client.request(method, path.format_map(_NOTHING), headers=authorized(role))
+        answer = await client.request(method, path.format_map(NOTHING), headers=authorized(role))
         told[method, path] = answer.status_code
         expected[method, path] = status if role in allowed else 403
         if answer.status_code == 403:
@@ -107,7 +112,7 @@ async def test_without_one_good_key_every_route_is_401(app, client, headers):
     told = set()
     for method, path in ROUTES:
         app.state.gate._failures.clear()
-        url = path.format_map(_NOTHING)
+        url = path.format_map(NOTHING)
         answer = await client.request(method, url, headers=headers, content=b"{")
         body = answer.json()
         told.add((answer.status_code, answer.headers["www-authenticate"], body["reason"], body["detail"]))
