@@ -298,7 +298,7 @@ async def test_two_folders_with_one_name_are_a_conflict_the_first_wins_and_the_o
     [
         (lambda s: (s.plugins / "hello" / "plugin.yaml").write_text("kind: ["), "InvalidSpec"),
         (lambda s: (s.plugins / "hello" / "link").symlink_to("/etc"), "InvalidBundle"),
-        (lambda s: s.write(calls=["other"]), "NotSupported"),
+        (lambda s: s.write(scaling={"warmReplicas": 1}), "NotSupported"),
         (lambda s: s.write(isolation="Trusted"), "NotAllowedTrusted"),
         (lambda s: s.write(name="other"), "RouteConflict"),
     ],
