@@ -10,6 +10,7 @@ import yaml
 
 from xcore.errors import InvalidManifest, InvalidSpec, Problem
 from xcore.manifest import API_VERSION, KIND, Manifest, from_dict
+from xcore.spec import Spec
 
 _NUMERIC = tuple("+-.0123456789")
 
@@ -60,7 +61,10 @@ class Draft:
         self.problems.append(Problem(old, message))
 
     def document(self) -> dict[str, Any]:
-        return {"apiVersion": API_VERSION, "kind": KIND, "metadata": self.metadata, "spec": self.spec}
+        """Give it in the order of the reference."""
+        order = [field.alias or name for name, field in Spec.model_fields.items()]
+        spec = {key: self.spec[key] for key in order if key in self.spec}
+        return {"apiVersion": API_VERSION, "kind": KIND, "metadata": self.metadata, "spec": spec}
 
     def text(self) -> str:
         """Give the document as YAML, as strictly written as it will be read."""

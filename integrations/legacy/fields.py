@@ -14,6 +14,7 @@ from xcore.plugin.legacy.names import label
 Rule = Callable[[Draft, str, Any, Old], None]
 
 _HOST_VARIABLE = re.compile(r"\$\{(.+)\}", re.DOTALL)
+_NOT_KNOWN = "the old system knew no such field either"
 _TRUE = frozenset({"true", "yes", "1"})
 
 
@@ -76,7 +77,7 @@ def _resources(draft: Draft, label: str, value: Any, _: Old) -> None:
         elif key == "rate_limit":
             _rate_limit(draft, name, inner)
         else:
-            draft.drop(name, "the old system knew no such field either")
+            draft.drop(name, _NOT_KNOWN)
 
 
 def _rate_limit(draft: Draft, label: str, value: Any) -> None:
@@ -87,7 +88,7 @@ def _rate_limit(draft: Draft, label: str, value: Any) -> None:
         elif key == "period_seconds":
             limit["periodSeconds"] = inner
         else:
-            draft.drop(name, "the old system knew no such field either")
+            draft.drop(name, _NOT_KNOWN)
     draft.put(label, "spec.legacy.rateLimit", limit, "of each instance")
 
 
@@ -107,10 +108,10 @@ def _health_check(draft: Draft, label: str, value: Any) -> None:
             draft.put(name, "spec.probes.liveness.periodSeconds", inner)
         elif key == "timeout_seconds":
             draft.put(name, "spec.probes.liveness.timeoutSeconds", inner)
-        elif key == "enabled" and not _is_true(inner):
+        elif key == "enabled":
             draft.drop(name, "whether it lives is asked in any case")
         else:
-            draft.drop(name, "")
+            draft.drop(name, _NOT_KNOWN)
 
 
 def _env(draft: Draft, label: str, value: Any, _: Old) -> None:

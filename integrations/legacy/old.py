@@ -25,7 +25,8 @@ JSON_MANIFEST = "plugin.json"
 REQUIREMENTS = "requirements.txt"
 INFO = "PLUGIN_INFO"
 BY_HANDLE, BY_ROUTES = "src/main.py", "run.py"
-_TODAYS = frozenset({"apiVersion", "kind", "metadata", "spec"})
+# `entrypoint` at the top is somebody's mistake in a manifest of today, and told as that.
+_TODAYS = frozenset({"apiVersion", "kind", "metadata", "spec", "entrypoint"})
 _OLD = frozenset({"name", "version", "entry_point", "execution_mode"})
 _FASTAPI = re.compile(rb"^[ \t]*(?:from|import)[ \t]+fastapi\b", re.MULTILINE)
 

@@ -83,6 +83,24 @@ def test_todays_manifest_wins_over_whatever_lies_beside_it(plugins, scan):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "name: hello\nversion: 1.0.0\nentrypoint: main:Hello\n",
+        "metadata: {name: hello}\nspec: {entrypoint: 'main:Hello'}\n",
+        "kind: Plugin\nname: hello\n",
+        "- name: hello\n",
+        "name: [hello\n",
+        "",
+    ],
+)
+def test_a_mistake_in_a_manifest_of_today_is_told_as_one(plugins, scan, text):
+    """By what is missing in it, not by what the old system wanted."""
+    files(plugins / "hello", {"plugin.yaml": text, "main.py": ""})
+    assert "plugin.yaml" in str(scan()["hello"].error)
+    assert "old system" not in str(scan()["hello"].error)
+
+
+@pytest.mark.parametrize(
     ("contents", "words"),
     [
         ({"plugin.json": "[]"}, "must be a mapping"),
