@@ -29,7 +29,7 @@ class Plugins(Protocol):
 @dataclass(frozen=True, slots=True)
 class Host:
     """`settings`: what the operator wrote for this integration. `router`: routes below /api/v1/integrations/<name>, which
-    need the administrator's key as all of /api/v1 do; add them before the context manager yields.
+    demand the scope `integrations:use`; add them before the context manager yields.
     """
 
     name: str
