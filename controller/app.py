@@ -22,14 +22,13 @@ from controller import logs
 from controller.agenda import make_agenda
 from controller.api import deferred, errors, health, metrics, openapi
 from controller.banner import Banner
-from controller.dataplane import calls
+from controller.calling import answering, tell_of_ungranted
 from controller.dataplane.plane import DataPlane
 from controller.engines import choose_engine
 from controller.ground import Ground, in_cluster, machine_ground
 from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
-from controller.ungranted import tell_of_ungranted
 from integrations.background import Background
 from integrations.database.address import address
 from integrations.database.database import Database
@@ -209,7 +208,6 @@ def create_app(parts: Parts) -> FastAPI:
 async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> AsyncIterator[None]:
     """Everything but the server, which takes requests meanwhile."""
     parts.plane.start()
-    parts.ground.calls.start(calls.answers(parts.plane))
     parts.lag.start()
     app.state.agenda, app.state.calls = parts.agenda, parts.calls
     shared = parts.database.file is None  # else nobody writes what this controller leaves out
@@ -224,7 +222,8 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
         for name, work in (("tasks", parts.agenda), ("calls", parts.calls)):
             parts.background.spawn(name, work.scheduler.run(parts.background.stopping))
         parts.plane.defers = True
-        following = asyncio.create_task(parts.sources.follow(parts.manager.sync))
+        sync = answering(parts.manager, parts.plane, parts.ground.calls)
+        following = asyncio.create_task(parts.sources.follow(sync))
         watching = asyncio.create_task(_watch_folders(parts))
         try:
             yield

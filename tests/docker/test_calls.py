@@ -66,6 +66,32 @@ ATTACKER = """
 """
 
 
+WATCHER = """
+    import asyncio
+    from collections import Counter
+
+    from xcore.plugin import CallFailed, Plugin, action
+
+    class Watcher(Plugin):
+        async def startup(self) -> None:
+            self.came: Counter[str] = Counter()
+            self.watching = asyncio.create_task(self.watch())
+
+        async def watch(self) -> None:
+            while True:
+                try:
+                    await self.context.call("stock", "take", sku="a")
+                    self.came["well"] += 1
+                except CallFailed as failed:
+                    self.came[failed.reason] += 1
+                await asyncio.sleep(0.01)
+
+        @action
+        async def outcomes(self) -> dict[str, int]:
+            return self.came
+"""
+
+
 @pytest.fixture
 def both(running: Running) -> Controller:
     write_both(running.plugins)
@@ -130,6 +156,26 @@ def test_an_instance_that_outlives_the_controller_goes_on_calling(running: Runni
     bought = controller.call("shop", "buy", {"sku": "apple"})
     assert (bought.status, bought.json) == (200, LEFT)
     assert sorted(running.engine.containers(running=True)) == before
+
+
+def test_calls_wait_for_the_next_controller_and_none_is_refused_by_it(running: Running) -> None:
+    """One that is cut by a kill is told so; whoever calls while the next one reads up is answered when it has."""
+    running.plugin("watcher", WATCHER, "Watcher", calls=["stock"])
+    write_both(running.plugins)
+    controller = running.controller(XCORE_GRANTED_CALLS="watcher:stock", XCORE_ON_EXIT="keep")
+    for name in ("watcher", "stock"):
+        controller.wait_ready(name)
+    until(lambda: controller.call("watcher", "outcomes").json.get("well", 0) > 20)
+    before = controller.call("watcher", "outcomes").json
+    controller.kill()
+    controller.start()
+    served = controller.call("watcher", "outcomes").json["well"]
+    until(lambda: controller.call("watcher", "outcomes").json["well"] > served + 20)
+    after = controller.call("watcher", "outcomes").json
+    print({reason: after[reason] - before.get(reason, 0) for reason in after})
+    # Cut by the kill, or away for over CONNECT_SECONDS.
+    assert set(after) - set(before) <= {"UpstreamUnreachable", "RuntimeUnavailable"}
+    assert after.get("UpstreamUnreachable", 0) <= 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -57,7 +57,9 @@ class CallSockets:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, answer: Answer) -> None:
-        """Answer from now on; who connected before has waited in the backlog."""
+        """Answer from now on; who connected before has waited in the backlog. Once is enough."""
+        if self._answer is not None:
+            return
         self._loop, self._answer = asyncio.get_running_loop(), answer
         for line in list(self._lines.values()):
             line.serve(self._loop, answer)
@@ -121,15 +123,14 @@ class CallSockets:
     def listen(self, name: str, *, plugin: str, instance: str) -> None:
         """Listen in a directory that was given: for an instance about to start, or one that is adopted."""
         directory = self._directory / name
+        if (known := self.caller(name)) is not None and known.instance == instance:
+            return
         try:
             caller = Caller(plugin, instance, (directory / CALL_TOKEN).read_text("ascii"))
             line = _Line(caller, _bound(directory))
         except OSError as error:
             raise WorkloadRejected(f"the state directory cannot be written: {error.strerror}") from error
-        earlier = self._lines.get(name)
         self._lines[name] = line
-        if earlier is not None:
-            self._end(earlier)
         # Read after the line was put there: either this sees `start`, or `start` sees the line.
         if self._loop is not None and self._answer is not None:
             self._loop.call_soon_threadsafe(line.serve, self._loop, self._answer)

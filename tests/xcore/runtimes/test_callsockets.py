@@ -179,6 +179,7 @@ def test_a_state_directory_that_cannot_be_written_is_told(tmp_path):
 async def test_a_container_whose_directory_was_removed_does_not_keep_the_controller_from_starting(sockets):
     """It serves on, the log says that it cannot call; the others are taken up."""
     directory = given(sockets, "two")
+    sockets.close()  # as an earlier controller did
     mounts = [
         {"Destination": "/run/calls", "Source": str(directory.parent / name)} for name in ("one", "two")
     ]
