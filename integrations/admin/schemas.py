@@ -170,6 +170,30 @@ EVENTS: dict[str, Any] = {
 }
 
 
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "reason", "requestId")},
+        "status": {"type": "integer"},
+        "component": {"type": "string", "enum": ["client", "controller", "plugin", "runtime", "database"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+                "required": ["field", "message"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail", "component", "reason", "requestId"],
+}
+_PROBLEM_ANSWER = {
+    "description": "A problem; its reason is in `Xcore-Reason`, too",
+    "content": {"application/problem+json": {"schema": {"$ref": f"{_AT}Problem"}}},
+}
+
+
 def describe(app: FastAPI) -> None:
     """Add the schemas that the routes refer to."""
     before = app.openapi
@@ -177,6 +201,12 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = before()
         document.setdefault("components", {}).setdefault("schemas", {}).update(_schemas())
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop(
+                    "422", None
+                )  # FastAPI's own: ours are problems, whatever the status
+                operation["responses"]["default"] = _PROBLEM_ANSWER
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -186,7 +216,11 @@ def _schemas() -> dict[str, Any]:
     manifest = _moved(json_schema())
     inner = {f"Plugin{name}": schema for name, schema in manifest.pop("$defs").items()}
     manifest.pop("$schema")
-    resource = {**manifest, "properties": {**manifest["properties"], "status": {"type": "object"}}}
+    stored = {"generation": {"type": "integer"}, "resourceVersion": {"type": "string"}}
+    metadata = inner["PluginMetadata"]
+    named = {**metadata, "properties": {**metadata["properties"], **stored}}
+    told = {**manifest["properties"], "metadata": named, "status": {"type": "object"}}
+    resource = {**manifest, "properties": told}
     new_key = schema_of(NewKey)
     return {
         **{f"Plugin{name}": _moved(schema) for name, schema in new_key.get("$defs", {}).items()},
@@ -195,6 +229,7 @@ def _schemas() -> dict[str, Any]:
         "Plugin": resource,
         "Key": _KEY,
         "AuditEntry": _ENTRY,
+        "Problem": _PROBLEM,
         "NewKey": _moved({key: value for key, value in new_key.items() if key != "$defs"}),
     }
 
