@@ -236,3 +236,44 @@ def test_the_end_of_the_controller_interrupts_an_attempt(own):
     own.start()
     call = until(lambda: (c := own.request("GET", slow.headers["location"]).json)["attempts"] == 2 and c)
     assert (call["state"], call["reason"]) == ("Running", "Interrupted")
+
+
+def holding(controller, **key):
+    """A client with a key of its own."""
+    made = controller.request("POST", "/api/v1/keys", json=key)
+    assert made.status == 201, made.content
+    return httpx.Client(base_url=controller.url, headers={"Authorization": f"Bearer {made.json['key']}"})
+
+
+def test_a_call_is_seen_by_whoever_made_it(controller):
+    """And by an admin; to another key it is not there, and a key that is not for the plugin makes none."""
+    with (
+        holding(controller, name="ada", role="caller") as ada,
+        holding(controller, name="eve", role="caller") as eve,
+        holding(controller, name="bob", role="caller", plugins=["other"]) as bob,
+    ):
+        answer = ada.post("/app/work/double", json={"number": 2}, headers=LATER)
+        where = answer.headers["location"]
+        assert made(controller, answer)["result"]["body"] == 4
+        assert ada.get(where).json()["result"]["body"] == 4
+        assert [each["id"] for each in ada.get("/api/v1/calls").json()["items"]] == [answer.json()["id"]]
+        assert eve.get(where).status_code == 404
+        assert eve.get("/api/v1/calls").json()["items"] == []
+        assert eve.post(f"{where}/retry").status_code == 404
+        assert bob.post("/app/work/double", json={}, headers=LATER).status_code == 403
+
+
+def test_a_call_of_a_revoked_key_is_not_made(controller):
+    """What waits when its key is revoked says so, and the plugin never hears of it."""
+    made_key = controller.request("POST", "/api/v1/keys", json={"name": "short", "role": "caller"}).json
+    with httpx.Client(
+        base_url=controller.url, headers={"Authorization": f"Bearer {made_key['key']}"}
+    ) as client:
+        for _ in range(4):  # as many as are made at once
+            client.post("/app/work/slow", json={"seconds": 4}, headers=LATER)
+        answer = client.post("/app/work/double", json={}, headers=LATER)
+        assert answer.status_code == 202
+    assert controller.request("DELETE", f"/api/v1/keys/{made_key['id']}").status == 200
+    where = answer.headers["location"]
+    call = until(lambda: (c := controller.request("GET", where).json)["reason"] and c, 30)
+    assert (call["reason"], call["result"]) == ("Unauthenticated", None)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 
+import httpx
 import pytest
 
 from tests.harness import KEY, XCORE, Controller, until
@@ -250,3 +251,22 @@ def test_a_killed_controller_leaves_before_or_after(own):
     own.start()
     states = until(lambda: (s := [each["state"] for each in runs(own, "hello.slow")]) and len(s) > 1 and s)
     assert states == ["Running", "Interrupted"]
+
+
+def test_a_key_that_is_for_other_plugins_sees_no_task(controller):
+    """Neither those of a plugin it is not for, nor what is built in; a viewer sees tasks and runs none."""
+    keys = {
+        "other": {"name": "o", "role": "operator", "plugins": ["other"]},
+        "viewer": {"name": "v", "role": "viewer"},
+    }
+    clients = {}
+    for who, wish in keys.items():
+        key = controller.request("POST", "/api/v1/keys", json=wish).json["key"]
+        clients[who] = httpx.Client(base_url=controller.url, headers={"Authorization": f"Bearer {key}"})
+    with clients["other"] as other, clients["viewer"] as viewer:
+        assert other.get("/api/v1/tasks").json()["items"] == []
+        assert other.get("/api/v1/tasks/hello.tidy").status_code == 404
+        assert other.get("/api/v1/tasks/retention/runs").status_code == 404
+        assert other.post("/api/v1/tasks/hello.tidy/run").status_code == 404
+        assert viewer.get("/api/v1/tasks/hello.tidy").status_code == 200
+        assert viewer.post("/api/v1/tasks/hello.tidy/run").status_code == 403
