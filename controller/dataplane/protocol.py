@@ -131,7 +131,7 @@ class DataPlaneProtocol(EndingProtocol):
         request = Request(parser.get_method(), self.url, parser.get_http_version(), headers)
         if parser.should_upgrade() and (not request.complete or request.upgrade is None):
             raise Refusal("MalformedRequest", "an upgrade with a body, and CONNECT, are not served here")
-        if request.target.startswith(PREFIX) and self._is_deferred(request):
+        if request.deferred and request.target.startswith(PREFIX) and self._is_deferred(request):
             self._to_asgi(request, headers)
         elif request.target.startswith(PREFIX):
             self._begin_exchange(request)
@@ -181,7 +181,7 @@ class DataPlaneProtocol(EndingProtocol):
     def _is_deferred(self, request: Request) -> bool:
         """Whether it is taken in now and made later: not for whoever shows no key, for nobody else could ask for its answer."""
         known = request.key is not None or self._plane.gate is None
-        return self._plane.defers and request.deferred and known and request.handshake is None
+        return self._plane.defers and known and request.handshake is None
 
     def _to_asgi(self, request: Request, headers: rules.Headers) -> None:
         super().on_message_begin()
