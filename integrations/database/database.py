@@ -101,7 +101,7 @@ class Database:
             raise DatabaseUnavailable(AWAY) from None
         except DatabaseUnavailable as error:
             if error.detail != BUSY:
-                self._lost(error.detail)
+                self._lost(error.detail, error.__cause__)
             raise
 
     @contextlib.asynccontextmanager
@@ -126,13 +126,15 @@ class Database:
         if self.away is not None:
             raise DatabaseUnavailable(self.away)
 
-    def _lost(self, sentence: str) -> None:
+    def _lost(self, sentence: str, cause: BaseException | None = None) -> None:
         if self.away is None:
             self._since = time.monotonic()
             self._gone.set()
         if self._said != sentence:
             self._said = sentence
-            _log.warning("%s; requests to plugins go on", sentence)
+            # The driver's own words: a wrong password, an unknown name. For the log alone.
+            why = " ".join(str(getattr(cause, "orig", "")).split())[:300]
+            _log.warning("%s; requests to plugins go on%s", sentence, f" ({why})" if why else "")
         self.away = sentence
         self._there.clear()
 

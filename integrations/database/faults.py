@@ -35,8 +35,6 @@ _POSTGRESQL = {
     "55P03": BUSY,
     "57014": BUSY,  # over statement_timeout
     "53": BUSY,  # connections, memory
-    "28": "the database refuses the user or the password of XCORE_DATABASE_URL",
-    "3D": "there is no database of the name in XCORE_DATABASE_URL",
     "42501": "the database refuses its user the rights it needs; the tables must be its own",
     "08": AWAY,
     "57P": AWAY,  # shutting down, starting up

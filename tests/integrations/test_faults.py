@@ -218,6 +218,18 @@ async def test_a_server_that_only_reads_refuses_writes_with_the_reason(server, p
     assert await names(server) == []
 
 
+async def test_a_server_that_refuses_the_connection_is_told_with_its_reason_in_the_log(
+    postgresql, tmp_path, caplog
+):
+    """A wrong name, user or password: clients hear that it does not answer, the log has the server's words."""
+    async with (
+        Database(address(postgresql.url("nowhere"), tmp_path)) as database,
+        refused("the database does not answer"),
+    ):
+        await write(database, "a")
+    assert 'database "nowhere" does not exist' in caplog.text
+
+
 async def test_more_at_once_than_connections_wait_their_turn(server):
     """A hundred writers share ten connections."""
     await asyncio.gather(*(write(server, f"{number}") for number in range(100)))
