@@ -66,6 +66,7 @@ class Scheduler(Generic[J]):
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._told = ""
+        self._recovered = False
 
     @property
     def running(self) -> int:
@@ -80,7 +81,6 @@ class Scheduler(Generic[J]):
         self._stopping = stopping
         waking = asyncio.create_task(self._wake_at(stopping))
         try:
-            await self._try(self._work.recover())
             while not stopping.is_set():
                 self._wake.clear()
                 pause = await self._round()
@@ -104,6 +104,9 @@ class Scheduler(Generic[J]):
         return AGAIN_SECONDS if pause is None else pause
 
     async def _begin_due(self) -> float:
+        if not self._recovered:
+            await self._work.recover()
+            self._recovered = True
         if not await self._work.prepare():
             return AGAIN_SECONDS
         busy = {*self._running, *self._endless}

@@ -13,7 +13,7 @@ from integrations.tasks.scheduler import Scheduler
 from integrations.tasks.task import MAX_OUTPUT, RunFailed, Task, TaskNotFound
 from integrations.tasks.turn import LEASE_SECONDS
 from tests.support import until
-from xcore.errors import Conflict, StorageFull
+from xcore.errors import Conflict, DatabaseUnavailable, StorageFull
 from xcore.testing.clock import FakeClock
 from xcore.times import Every
 
@@ -322,6 +322,31 @@ async def test_what_a_killed_controller_ran_is_interrupted_and_run_again(make):
     lost, run = (await again.runs())[:2]
     assert (lost.due, lost.attempt) == (run.due, 1)
     assert run.attempt == 2
+
+
+async def test_a_database_that_is_away_at_the_start_loses_no_interrupted_run(make, caplog):
+    """What this controller ran when it was killed is ended as soon as the database answers, and before anything is begun."""
+    one = make("a")
+    one.add(waiting())
+    one.start()
+    await one.has("Running")
+    await one.kill()
+    again, tries = make("a"), []
+    again.add(saying("well"))
+    recover = again.rows.recover
+
+    async def away():
+        tries.append(1)
+        if len(tries) < 3:
+            raise DatabaseUnavailable("the database does not answer")
+        return await recover()
+
+    again.rows.recover = away
+    again.start()
+    await again.has("Interrupted", "Succeeded")
+    assert caplog.text.count("tasks wait: the database does not answer") == 1
+    lost, run = (await again.runs())[:2]
+    assert run.started - lost.started < LEASE_SECONDS
 
 
 async def test_what_another_controller_leaves_behind_is_made_up_for(make):
