@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from controller.api import health, metrics, openapi
-from integrations.admin import calls, doctor, events, keys, orders, plugins, tasks
+from integrations.admin import audit, calls, doctor, events, keys, orders, plugins, tasks
 from tests.harness import KEY, Controller
 
 MIB = 1024 * 1024
-_OURS = (plugins, orders, events, tasks, keys, doctor, calls)
+_OURS = (plugins, orders, events, tasks, keys, audit, doctor, calls)
 BEHIND_THE_KEY = tuple(module.router for module in _OURS)
 ROUTERS = (*BEHIND_THE_KEY, health.router, metrics.router, openapi.router)
 
