@@ -15,7 +15,6 @@ BINARIES = Path("/usr/lib/postgresql")
 USER = "postgres"
 # As a server has it, but for the room it takes; SIGKILL of a process loses nothing the kernel has.
 SETTINGS = {
-    "listen_addresses": "",
     "fsync": "off",
     "max_connections": "60",
     "shared_buffers": "16MB",
@@ -26,7 +25,9 @@ SETTINGS = {
 class Server:
     """Begun by `start`, which may be called again after `stop`; `remove` at the end."""
 
-    def __init__(self):
+    def __init__(self, listen=""):
+        """`listen`: an address of this machine that others reach it on, at port 5432, with a password."""
+        self._listen = listen
         self.directory = Path(tempfile.mkdtemp(prefix="xcore-pg-"))
         self._data = self.directory / "data"
         self._process = None
@@ -40,6 +41,8 @@ class Server:
             f"--username={USER}",
             f"--pgdata={self._data}",
         )
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")
 
     @contextlib.contextmanager
     def away(self):
@@ -63,7 +66,8 @@ class Server:
         """Return when it answers; one that runs is left alone."""
         if self._process is not None and self._process.poll() is None:
             return
-        options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
+        settings = {"listen_addresses": self._listen, **SETTINGS}
+        options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         command = self._as_its_user("postgres", "-D", self._data, "-k", self.directory, *options)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -21,6 +21,7 @@ RELEASE, NAMESPACE = "xcore", "xcore-system"
 EVERYTHING = {
     "replicas": "3",
     "imagePullSecrets[0].name": "pull",
+    "database.existingSecret": "database",
     "settings.LOG_FORMAT": "json",
     "sandboxImage": "registry.example.com/sandbox:1",
     "ingress.enabled": "true",

@@ -116,6 +116,12 @@ def test_install_yaml_holds_no_secret():
         ({"resources.limits.memory": "lots"}, "memory"),
         ({"httpRoute.enabled": "true"}, "httpRoute.parentRefs names the Gateway"),
         ({"ingress.enabled": "true", "ingress.tlsSecret": "tls"}, "ingress.host is needed"),
+        ({"replicas": "2"}, "replicas: two controllers or more share a PostgreSQL; database.existingSecret"),
+        (
+            {"database.existingSecret": "mine", "database.volume.enabled": "true"},
+            "database.volume is for SQLite",
+        ),
+        ({"database.url": "postgresql://u:p@h/d"}, "url"),
     ],
 )
 def test_a_wrong_value_is_refused(helm, values, told):
@@ -204,8 +210,8 @@ def test_every_pod_is_restricted(text):
 
 def test_more_than_one_controller_survives_a_drain(helm):
     assert named(rendered(helm), "PodDisruptionBudget") == []
-    (budget,) = named(rendered(helm, replicas="2"), "PodDisruptionBudget")
-    (deployment,) = named(rendered(helm, replicas="2"), "Deployment")
+    text = rendered(helm, **{"replicas": "2", "database.existingSecret": "database"})
+    (budget,), (deployment,) = named(text, "PodDisruptionBudget"), named(text, "Deployment")
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
@@ -245,6 +251,34 @@ def test_a_secret_of_yours_is_taken(helm):
     assert named(text, "Secret") == []
     keys = [e for _, spec in pods(text) for c in spec["containers"] for e in c["env"] if "KEY" in e["name"]]
     assert {e["valueFrom"]["secretKeyRef"]["name"] for e in keys} == {"mine"}
+
+
+# -- the database -------------------------------------------------------------------------------------------------
+
+
+def test_with_a_volume_one_controller_keeps_its_rows(helm):
+    """SQLite on a claim that an uninstallation keeps; the old controller ends before the new one starts."""
+    text = rendered(helm, **{"database.volume.enabled": "true", "database.volume.storageClass": "fast"})
+    (claim,), (deployment,) = named(text, "PersistentVolumeClaim"), named(text, "Deployment")
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["state"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+
+
+def test_a_postgresql_is_named_by_a_secret_and_upgraded_first(helm):
+    """Its URL stands in no object; a job upgrades its schema before the controllers, and they may reach its port."""
+    text = rendered(helm, **{"database.existingSecret": "mine", "database.ports[0]": "6432"})
+    (job,) = named(text, "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    url = {"name": "XCORE_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "url"}}}
+    for name in ("xcore", "xcore-database"):
+        (spec,) = (spec for of, spec in pods(text) if of == name)
+        assert url in spec["containers"][0]["env"]
+    (policy,) = (each for each in named(text, "NetworkPolicy") if each["metadata"]["name"] == "xcore")
+    open_ports = [port for rule in policy["spec"]["egress"] for port in rule.get("ports", ())]
+    assert {"port": 6432, "protocol": "TCP"} in open_ports
 
 
 # -- other people's tools ------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ import pytest
 
 from manifests.render import INSTALL
 from tests.cluster.commands import wait_for
+from tests.cluster.places import FIRST
+from tests.integrations.postgresql import Server
 from tests.kubernetes.release import Release, released
 from tests.kubernetes.rendering import NAMESPACE, ROOT
 
@@ -97,10 +99,32 @@ async def _call_until(done: asyncio.Event, client: httpx.AsyncClient) -> Counter
     return outcomes
 
 
-async def test_an_upgrade_under_load_loses_no_request(installed):
-    """Two replicas, 100 requests a second through the Service, a changed value: every request is answered."""
+@pytest.fixture
+def shared(installed) -> Iterator[dict[str, str]]:
+    """Values for two controllers: a PostgreSQL outside the cluster, which pods reach on the node's address."""
+    server = Server(FIRST.address)
+    try:
+        server.start()
+        server.sql("CREATE ROLE xcore LOGIN PASSWORD 'between-us'")
+        server.sql("CREATE DATABASE xcore OWNER xcore")
+        url = f"postgresql://xcore:between-us@{FIRST.address}/xcore"
+        place = ("--namespace", installed.name)
+        installed.cluster.kubectl(
+            "create", "secret", "generic", "database", f"--from-literal=url={url}", *place
+        )
+        yield {"replicas": "2", "database.existingSecret": "database"}
+    finally:
+        installed.helm("upgrade", "--wait", "--timeout=90s")  # the tests after this one have none
+        server.remove()
+
+
+async def test_an_upgrade_under_load_loses_no_request(installed, shared):
+    """Two replicas on one PostgreSQL, 100 requests a second through the Service, a changed value: every request is answered.
+
+    An order with an Idempotency-Key that comes twice is carried out once, whichever replica is asked.
+    """
     cluster = installed.cluster
-    installed.helm("upgrade", "--wait", "--timeout=90s", replicas="2")
+    installed.helm("upgrade", "--wait", "--timeout=120s", **shared)
     cluster.kubectl(
         "apply", "--namespace", installed.plugins, "-f", str(ROOT / "examples/kubernetes/hello.yaml")
     )
@@ -111,7 +135,7 @@ async def test_an_upgrade_under_load_loses_no_request(installed):
     key, done = {"Authorization": f"Bearer {installed.key()}"}, asyncio.Event()
     async with httpx.AsyncClient(base_url=f"http://{address}", headers=key, timeout=30) as client:
         load = asyncio.create_task(_call_until(done, client))
-        changed = {"replicas": "2", "podAnnotations.changed": "yes"}
+        changed = {**shared, "podAnnotations.changed": "yes"}
         try:
             await asyncio.to_thread(installed.helm, "upgrade", "--wait", "--timeout=120s", **changed)
         finally:
@@ -119,6 +143,14 @@ async def test_an_upgrade_under_load_loses_no_request(installed):
         outcomes = await load
     assert set(outcomes) == {"200"}, outcomes
     assert outcomes["200"] > 3 * PER_SECOND
+    once = {**key, "Idempotency-Key": "restart-1"}
+    generations = set()
+    for _ in range(6):  # a connection each: the Service picks the replica
+        async with httpx.AsyncClient(base_url=f"http://{address}", headers=once, timeout=30) as client:
+            answer = await client.post("/api/v1/plugins/hello/restart")
+            assert answer.status_code == 202, answer.text
+            generations.add(answer.content)
+    assert len(generations) == 1
 
 
 @pytest.fixture
