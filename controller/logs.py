@@ -27,5 +27,5 @@ def configure(form: str, level: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     output.setFormatter(_Json() if form == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
-    for noisy in ("uvicorn.error", "watchfiles.main", "urllib3", "docker"):
+    for noisy in ("uvicorn.error", "watchfiles.main", "urllib3", "docker", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

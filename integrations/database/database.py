@@ -210,6 +210,7 @@ class Database:
                 version = schema.judge(await schema.found(connection))
                 if version in {Version.NONE, Version.OLDER}:
                     await schema.upgrade(connection)
+                    _log.info("the tables are of version %s now", schema.newest())
                 await connection.commit()
 
     async def __aexit__(self, *_: object) -> None:

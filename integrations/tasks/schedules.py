@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from integrations.tasks.calling import Caller, Sent
 from integrations.tasks.task import Run, RunFailed, Task
 from xcore.routes import Route
-from xcore.spec import Schedule
+from xcore.schedule import Schedule
 
 # The data plane keeps the deadline; this one is for what should not happen.
 GRACE_SECONDS = 5.0
