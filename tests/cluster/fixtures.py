@@ -12,6 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,14 +111,23 @@ def cluster() -> Iterator[Cluster]:
             lifecycle.down()
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of the test's own, which takes restricted pods and no others."""
+@contextmanager
+def restricted_namespace(cluster: Cluster) -> Iterator[str]:
+    """A new one, which takes restricted pods and no others."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, RESTRICTED)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own, which takes restricted pods and no others."""
+    with restricted_namespace(cluster) as name:
+        yield name
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.fixtures import RESTRICTED, Cluster
+from tests.cluster.fixtures import Cluster, restricted_namespace
 from tests.harness import KEY, XCORE, Answer, Controller, until
 from tests.kubernetes import beside
 from tests.support import HELLO, document, write_plugin
@@ -69,21 +68,17 @@ def running(
     cluster: Cluster, definitions: None, sandbox_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
     """The house for all tests of this module: two controllers take seconds to start."""
-    names = f"api-{secrets.token_hex(3)}", f"other-{secrets.token_hex(3)}"
-    for name in names:
-        cluster.kubectl("create", "namespace", name)
-        cluster.kubectl("label", "namespace", name, RESTRICTED)
-    made = House(cluster, names, tmp_path_factory.mktemp("house"))
-    controllers = (made.first, made.second)
-    try:
-        with ThreadPoolExecutor(2) as both:
-            list(both.map(Controller.start, controllers))
-        yield made
-    finally:
-        for controller in controllers:
-            if controller.process is not None and controller.process.poll() is None:
-                controller.stop()
-        cluster.kubectl("delete", "namespace", *names, "--wait=false")
+    with restricted_namespace(cluster) as one, restricted_namespace(cluster) as other:
+        made = House(cluster, (one, other), tmp_path_factory.mktemp("house"))
+        controllers = (made.first, made.second)
+        try:
+            with ThreadPoolExecutor(2) as both:
+                list(both.map(Controller.start, controllers))
+            yield made
+        finally:
+            for controller in controllers:
+                if controller.process is not None and controller.process.poll() is None:
+                    controller.stop()
 
 
 @pytest.fixture

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.cluster.commands import ClusterError
-from tests.cluster.fixtures import Cluster
+from tests.cluster.fixtures import Cluster, restricted_namespace
 from tests.harness import KEY, Controller
 from tests.kubernetes import beside
 from tests.kubernetes.proxy import Proxy, proxied
 from tests.kubernetes.serving import calling, until
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.asyncio(loop_scope="module")]
 NOTICED, CAUGHT_UP = 70.0, 10.0
 HELLO = Path(__file__).parents[2] / "examples/kubernetes/hello.yaml"
 PLUGINS = "/apis/xcore.dev/v1alpha1/namespaces/{}/plugins"
@@ -56,23 +56,27 @@ class Behind:
         return found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def behind(
-    cluster: Cluster, namespace: str, tmp_path: Path, definitions: None, sandbox_image: str
+    cluster: Cluster, definitions: None, sandbox_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Behind]:
+    """The same for all tests of this module; each leaves a way that works."""
+    path = tmp_path_factory.mktemp("behind")
     server = cluster.kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}")
     place = urlsplit(server)
-    async with proxied((place.hostname or "", place.port or 443)) as proxy:
-        way = beside.kubeconfig(cluster, tmp_path / "kubeconfig", server=f"https://127.0.0.1:{proxy.port}")
-        controller = beside.controller(tmp_path, f"c-{secrets.token_hex(3)}", [namespace], way)
-        cluster.kubectl("apply", "-n", namespace, "-f", str(HELLO))
-        await asyncio.to_thread(controller.start)
-        try:
-            await asyncio.to_thread(controller.wait_ready, "hello", 60)
-            yield Behind(cluster, namespace, proxy, controller)
-        finally:
-            proxy.heal()
-            await asyncio.to_thread(controller.stop)
+    target = place.hostname or "", place.port or 443
+    with restricted_namespace(cluster) as namespace:
+        async with proxied(target) as proxy:
+            way = beside.kubeconfig(cluster, path / "kubeconfig", server=f"https://127.0.0.1:{proxy.port}")
+            controller = beside.controller(path, "behind", [namespace], way)
+            cluster.kubectl("apply", "-n", namespace, "-f", str(HELLO))
+            await asyncio.to_thread(controller.start)
+            try:
+                await asyncio.to_thread(controller.wait_ready, "hello", 60)
+                yield Behind(cluster, namespace, proxy, controller)
+            finally:
+                proxy.heal()
+                await asyncio.to_thread(controller.stop)
 
 
 async def test_a_way_that_stalls_is_told_and_what_was_missed_made_up_for(behind: Behind) -> None:
@@ -94,9 +98,10 @@ async def test_a_watch_that_stalls_silently_is_begun_anew_within_70_seconds(behi
     """What is open stalls for ever, and only new connections work: a controller that heard nothing for long asks again."""
     async with calling(behind.controller.url, KEY) as calls:
         behind.proxy.stall(new=False)
-        behind.create("missed")
-        took = await until(lambda: behind.knows("missed"), "what was missed", seconds=NOTICED)
+        behind.create("unheard")
+        took = await until(lambda: behind.knows("unheard"), "what was missed", seconds=NOTICED)
         await until(lambda: behind.degraded() == [], "nothing amiss", seconds=CAUGHT_UP)
+        behind.proxy.heal()
     assert calls.failed == {}
     print(f"heard again after {took:.1f} s, {calls.answered} calls answered")
 
