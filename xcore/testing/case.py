@@ -53,7 +53,7 @@ class Main(Plugin):
         cpu = [text.split() for text in told("cpu.max")]
         quotas = zip(told("cpu/cpu.cfs_quota_us"), told("cpu/cpu.cfs_period_us"))
         shares = [int(quota) / int(period) for quota, period in [*cpu, *quotas] if quota not in ("max", "-1")]
-        return {"cpu": min(shares), "memory": min(m for m in memory if m > 0), "tmp": min(f for f in files if f > 0)}
+        return {"cpu": min(shares, default=0), "memory": min(m for m in memory if m > 0), "tmp": min(f for f in files if f > 0)}
 """
 BETTER = GOOD + "\n# another revision\n"
 BROKEN = GOOD + "\nraise RuntimeError('it cannot be loaded')\n"
