@@ -59,6 +59,6 @@ def released(cluster: Cluster, tag: str) -> Iterator[Release]:
         cluster.kubectl("label", "namespace", release.name, RESTRICTED)
         yield release
     finally:
-        cluster.helm("uninstall", "xcore", "--namespace", release.name, "--ignore-not-found", "--wait")
+        cluster.helm("uninstall", "xcore", "--namespace", release.name, "--ignore-not-found")
         gone = ("--ignore-not-found", "--wait=false")
         cluster.kubectl("delete", "namespace", release.name, release.plugins, *gone)
