@@ -161,12 +161,15 @@ class Cluster:
                 raise
 
     async def watch(
-        self, path: str, query: Query, *, silence: float, slim: bool = False
+        self, path: str, query: Query, *, silence: float, begun: Callable[[], None], slim: bool = False
     ) -> AsyncIterator[Object]:
-        """Yield events until the server ends the watch; raises Expired, and RuntimeUnavailable after `silence` seconds."""
+        """Yield events until the server ends the watch; raises Expired, and RuntimeUnavailable after `silence` seconds.
+
+        `begun` is called when the server has agreed, which it says at once.
+        """
         asked = {**query, "watch": "true"}
         request = _Request("GET", path, asked, accept=_SLIM.format("") if slim else _JSON)
-        async for line in self._lines(request, silence):
+        async for line in self._lines(request, silence, begun):
             event = json.loads(line)
             if event["type"] == "ERROR":
                 status = event["object"]
@@ -177,13 +180,19 @@ class Cluster:
 
     def stream(self, path: str, query: Query) -> AsyncIterator[bytes]:
         """Yield the lines of an answer as they come."""
-        return self._lines(_Request("GET", path, query), None)
+        return self._lines(_Request("GET", path, query), None, lambda: None)
 
-    async def _lines(self, request: _Request, silence: float | None) -> AsyncIterator[bytes]:
+    async def _lines(
+        self, request: _Request, silence: float | None, begun: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
         deadline = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
-            async with await self._send(request, deadline) as answer:
+            # A connection that was kept may be dead: that is not waited for as long as for news.
+            async with asyncio.timeout(None if silence is None else CALL_SECONDS):
+                sent = await self._send(request, deadline)
+            async with sent as answer:
                 await _judge(answer)
+                begun()
                 buffered = b""
                 async for chunk in answer.content.iter_any():
                     *lines, buffered = (buffered + chunk).split(b"\n")

@@ -120,7 +120,9 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": WATCH_SECONDS,
         }
-        events = self._cluster.watch(self._path, asked, silence=SILENCE_SECONDS, slim=self._slim)
+        events = self._cluster.watch(
+            self._path, asked, silence=SILENCE_SECONDS, begun=self._hear, slim=self._slim
+        )
         async for event in events:
             self._hear()
             self._take(event["type"], event["object"])

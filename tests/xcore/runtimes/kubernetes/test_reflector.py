@@ -47,9 +47,12 @@ class Server:
         items = self.later if self.later and self.lists > 1 else self.items
         return [dict(item) for item in items], str(self.lists * 100)
 
-    async def watch(self, path, query, *, silence, slim=False):
+    async def watch(self, path, query, *, silence, begun, slim=False):
         self.watched.append((query["resourceVersion"], query["timeoutSeconds"], silence))
-        for step in self.scripts.pop(0) if self.scripts else [asyncio.Event()]:
+        script = self.scripts.pop(0) if self.scripts else [asyncio.Event()]
+        if not isinstance(script[0], Exception):
+            begun()
+        for step in script:
             if isinstance(step, Exception):
                 raise step
             if isinstance(step, asyncio.Event):
@@ -162,6 +165,18 @@ async def test_what_lasts_is_told_as_trouble_and_a_hiccup_is_not(error, seconds)
         await until(lambda: len(server.watched) == 10)
         heard.set()
         await until(lambda: reflector.trouble == "")
+
+
+async def test_a_watch_that_begins_is_word_of_the_server_though_nothing_happens():
+    """After a silence nobody is told for another minute that the server is away."""
+    clock = Impatient()
+    server = Server(thing("a"), scripts=[[RuntimeUnavailable("cut")] for _ in range(9)])
+    async with mirror(server, clock=clock) as reflector:
+        await until(lambda: reflector.failure)
+        clock.ahead += STALE_SECONDS
+        assert reflector.trouble == "cut"
+        await until(lambda: len(server.watched) == 10)
+        assert reflector.trouble == ""
 
 
 async def test_silence_is_noticed_because_the_server_is_to_end_every_watch_before():
