@@ -16,8 +16,6 @@ import pytest
 
 from manifests.render import INSTALL
 from tests.cluster.commands import wait_for
-from tests.cluster.places import FIRST
-from tests.integrations.postgresql import Server
 from tests.kubernetes.release import Release, released
 from tests.kubernetes.rendering import NAMESPACE, ROOT
 
@@ -100,22 +98,10 @@ async def _call_until(done: asyncio.Event, client: httpx.AsyncClient) -> Counter
 
 
 @pytest.fixture
-def shared(installed) -> Iterator[dict[str, str]]:
-    """Values for two controllers: a PostgreSQL outside the cluster, which pods reach on the node's address."""
-    server = Server(FIRST.address)
-    try:
-        server.start()
-        server.sql("CREATE ROLE xcore LOGIN PASSWORD 'between-us'")
-        server.sql("CREATE DATABASE xcore OWNER xcore")
-        url = f"postgresql://xcore:between-us@{FIRST.address}/xcore"
-        place = ("--namespace", installed.name)
-        installed.cluster.kubectl(
-            "create", "secret", "generic", "database", f"--from-literal=url={url}", *place
-        )
-        yield {"replicas": "2", "database.existingSecret": "database"}
-    finally:
-        installed.helm("upgrade", "--wait", "--timeout=90s")  # the tests after this one have none
-        server.remove()
+def shared(installed, database_of) -> Iterator[dict[str, str]]:
+    """Values for two controllers, which share a database."""
+    yield {"replicas": "2", **database_of(installed)}
+    installed.helm("upgrade", "--wait", "--timeout=90s")  # the tests after this one have none
 
 
 async def test_an_upgrade_under_load_loses_no_request(installed, shared):
