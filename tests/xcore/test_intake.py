@@ -278,7 +278,7 @@ async def test_a_plugin_that_is_deleted_leaves_nothing(house):
             "must be absent where an archive",
         ),
         (parcel(isolation="Trusted"), NotAllowedTrusted, "never trusted"),
-        (parcel(calls=["other"]), NotSupported, "cannot honour"),
+        (parcel(network={"egress": "PublicInternet"}), NotSupported, "cannot honour"),
         (parcel(version=1), InvalidManifest, "spec.version"),
         (bare(tar_gz()), InvalidManifest, "there is no manifest"),
         (bare(tar_gz({"plugin.yaml": b"a: !!python/object:os.system x"})), InvalidManifest, "tags"),
