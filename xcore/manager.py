@@ -19,11 +19,12 @@ from xcore.errors import Conflict, PluginNotFound, XcoreError
 from xcore.loader import Declared
 from xcore.manifest import Manifest
 from xcore.mirror import Mirror
+from xcore.misfits import Misfits
 from xcore.objection import objection
 from xcore.records import Records
 from xcore.routes import RouteTable
 from xcore.runtimes.seams import Runtime
-from xcore.status import Facts, build, told
+from xcore.status import told
 from xcore.unused import Collector, collect_unused, sweep_unwanted
 from xcore.workload import LogLine
 from xcore.xhooks import (
@@ -60,7 +61,7 @@ class Manager:
         self.routes.on_impostor = self._mirror.impostor
         runtime.attach(drain=self.routes.drain, exited=self._mirror.exited)
         self._entries: dict[str, Entry] = {}
-        self._misfits: dict[str, dict[str, Any]] = {}  # the status of folders without a plugin of their own
+        self._misfits = Misfits(self._clock, self._refused)
         self._swept = False
         self._following: asyncio.Task[None] | None = None
         self._stopping = False
@@ -101,7 +102,7 @@ class Manager:
         held = {entry.folder: name for name, entry in self._entries.items()}
         directory = assign(declared, held, self._records.name_of)
         generations = {item.folder: item.generation or 0 for item in declared}
-        self._misfits = {f: self._misfit(f, error, generations[f]) for f, error in directory.misfits.items()}
+        self._misfits.replace(directory.misfits, generations)
         for name in [name for name in self._entries if name not in directory.owners]:
             self._remove(name)
         for name, item in directory.owners.items():
@@ -111,14 +112,6 @@ class Manager:
         self._swept = self._swept or await sweep_unwanted(self._runtime, self._records, self._entries)
         if not self._removing:
             await collect_unused(self._entries.values(), self._runtime, self._collectors)
-
-    def _misfit(self, folder: str, error: XcoreError, generation: int) -> dict[str, Any]:
-        known = self._misfits.get(folder)
-        facts = Facts(folder, generation, error, None, suspended=False, isolated=("Unknown", "NotProbed", ""))
-        status = build(facts, self._clock.time(), known)
-        if known != status:
-            self._refused(folder, error)
-        return status
 
     def _refused(self, name: str, error: XcoreError) -> None:
         _log.warning("%s is refused: %s", name, told(error))
@@ -261,15 +254,15 @@ class Manager:
 
     def get(self, name: str) -> dict[str, Any]:
         """Give one Plugin resource: what was declared and its status; raises PluginNotFound."""
-        if name in self._misfits and name not in self._entries:
-            return resource(name, None, self._misfits[name])
+        if name not in self._entries and (status := self._misfits.get(name)) is not None:
+            return resource(name, None, status)
         entry = self._entry(name)
         return resource(name, entry.manifest, self._mirror.status(entry))
 
     def status_of(self, folder: str) -> dict[str, Any] | None:
         """Give the status of what one folder or resource declares; None when it was not heard of yet."""
-        if folder in self._misfits:
-            return self._misfits[folder]
+        if (status := self._misfits.get(folder)) is not None:
+            return status
         entries = (entry for entry in self._entries.values() if entry.folder == folder)
         return next(map(self._mirror.status, entries), None)
 
