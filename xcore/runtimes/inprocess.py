@@ -88,6 +88,9 @@ class InProcessEngine:
         if manifest.spec.dependencies:
             what = "must be empty: a trusted plugin has the libraries of the controller, and no others"
             problems.append(Problem("spec.dependencies", what))
+        if manifest.spec.env:
+            what = "must be empty: a trusted plugin has the controller's environment; what it needs goes into config"
+            problems.append(Problem("spec.env", what))
         return problems
 
     async def pin(self, image: str, say: Callable[[str], None]) -> str:  # noqa: ARG002

@@ -255,9 +255,11 @@ async def test_ends_are_hinted(engine, tmp_path):
     assert await asyncio.wait_for(watched, 5) == "hello"
 
 
-async def test_a_runtime_class_is_refused(engine, tmp_path):
-    plugin = workload(write_plugin(tmp_path / "hello", runtimeClass="gvisor", dependencies=["a"]))
-    assert [p.field for p in engine.check(plugin.manifest)] == ["spec.runtimeClass", "spec.dependencies"]
+async def test_what_only_a_sandbox_has_is_refused(engine, tmp_path):
+    spec = {"runtimeClass": "gvisor", "dependencies": ["a"], "env": [{"name": "A", "value": "1"}]}
+    plugin = workload(write_plugin(tmp_path / "hello", **spec))
+    refused = [problem.field for problem in engine.check(plugin.manifest)]
+    assert refused == ["spec.runtimeClass", "spec.dependencies", "spec.env"]
     assert engine.isolates(plugin)[:2] == ("False", "Unsupported")
 
 
