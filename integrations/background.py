@@ -58,6 +58,11 @@ class Background:
         await self._wait(LAST_SECONDS)
         _log.info("background work has ended, after %.1f s", time.monotonic() - began)
 
+    @property
+    def streams(self) -> int:
+        """How many lasting answers are under way."""
+        return len(self._streams)
+
     async def lasting(self, items: AsyncGenerator[str, None], key: str) -> AsyncIterator[str]:
         """Yield what comes, and end when the controller is to end, or the key (its id) is no longer good.
 

@@ -9,12 +9,13 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from integrations.background import Background
-from integrations.gate import Gate, refusal
+from integrations.gate import Gate, RateLimited, refusal
 from integrations.grants import ANYBODY, Grant, Scope
 from integrations.journal import Journal
 from xcore.errors import Forbidden
 from xcore.manager import Manager
 
+MAX_STREAMS = 128  # of events and logs at once
 _bearer = HTTPBearer(auto_error=False, description="A key")
 _SCHEME = "bearer "
 
@@ -80,8 +81,13 @@ def _journal(request: Request) -> Journal:
 
 
 def lasting(request: Request, items: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-    """An answer that has no end of its own: it ends with the controller, and with the key it was asked for with."""
+    """An answer that has no end of its own: it ends with the controller, and with the key it was asked for with.
+
+    Raises RateLimited where there are as many as there may be.
+    """
     background: Background = request.app.state.background
+    if background.streams >= MAX_STREAMS:
+        raise RateLimited(f"{MAX_STREAMS} follow logs and events already; try again in a moment")
     return background.lasting(items, _grant(request).id)
 
 

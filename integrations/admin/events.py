@@ -15,7 +15,6 @@ from pydantic import AwareDatetime
 from integrations.admin.access import GrantOf, JournalOf, ManagerOf, demands, lasting
 from integrations.admin.schemas import EVENTS
 from integrations.admin.upload import MalformedRequest
-from integrations.gate import RateLimited
 from integrations.grants import Scope
 from integrations.journal import Journal, Wanted
 from integrations.telling import kinds
@@ -24,7 +23,6 @@ from xcore.errors import Invalid, Problem
 router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=[demands(Scope.EVENTS_READ)])
 
 MAX_PAGE = 500
-MAX_FOLLOWERS = 64
 MAX_NUMBER = 2**63 - 1
 
 
@@ -112,8 +110,6 @@ async def _answer(request: Request, journal: Journal, asked: Asked, wanted: Want
 
 
 async def _live(request: Request, journal: Journal, asked: Asked, wanted: Wanted) -> Response:
-    if journal.followers >= MAX_FOLLOWERS:
-        raise RateLimited(f"{MAX_FOLLOWERS} follow the events already; try again in a moment")
     newest = await journal.newest()
     told = _stream(journal, wanted, newest if asked.after is None else min(asked.after, newest))
     return StreamingResponse(lasting(request, told), media_type="text/event-stream")

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from controller.api import errors
-from integrations.admin import events
+from integrations.admin import access, events
 from integrations.background import Background
 from integrations.gate import Gate
 from integrations.grants import Grant, Role
@@ -222,7 +222,7 @@ async def test_streams_end_with_the_key_that_they_were_asked_for_with(desk):
 
 
 async def test_no_more_than_so_many_may_follow(desk, monkeypatch):
-    monkeypatch.setattr(events, "MAX_FOLLOWERS", 1)
+    monkeypatch.setattr(access, "MAX_STREAMS", 1)
     async with stream(desk):
         answer = await desk.get(headers={"Accept": "text/event-stream"})
         assert (answer.status_code, answer.json()["reason"]) == (429, "RateLimited")
