@@ -16,7 +16,7 @@ USER = "postgres"
 # As a server has it, but for the room it takes; SIGKILL of a process loses nothing the kernel has.
 SETTINGS = {
     "fsync": "off",
-    "max_connections": "60",
+    "max_connections": "200",
     "shared_buffers": "16MB",
     "log_destination": "stderr",
 }

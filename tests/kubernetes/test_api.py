@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,8 @@ def test_a_name_that_is_there_already_is_changed_where_it_is(house: House) -> No
     # The younger of two has no name here; it gets it when the older goes, and nothing of it goes then.
     later = body("elsewhere", source={"image": "xcore-test.invalid/web:2"})
     del later["spec"]["entrypoint"]
+    created = datetime.fromisoformat(found["metadata"]["creationTimestamp"]).timestamp()
+    until(lambda: time.time() > created + 1, 10)  # ages are told in whole seconds
     house.kubectl("create", "-f", "-", stdin=json.dumps(later))
     assert house.second.request("DELETE", f"{at}?wait=Gone&timeoutSeconds=30").status == 200
     until(lambda: house.first.request("GET", at).status == 200, 10)

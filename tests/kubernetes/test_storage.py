@@ -99,3 +99,4 @@ async def test_storage_outlives_a_restart_and_the_plugin(
         assert await visits(runtime) == 3
     finally:
         await runtime.aclose()
+        await reached.aclose()
