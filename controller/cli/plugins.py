@@ -19,6 +19,8 @@ from controller.cli.client import ANSWER_SECONDS, PLUGINS, Client, plugin_path, 
 from controller.cli.exits import Exit, Stopped, code_for
 from controller.cli.output import Brief, Format
 
+# A folder that was put there just now may not have been seen yet.
+UNHEARD_SECONDS = 5.0
 POLL_SECONDS = 0.5
 CONDITIONS = (
     *("Ready", "Accepted", "ResolvedRefs", "ImageVerified", "Programmed", "NetworkIsolated"),
@@ -112,9 +114,16 @@ def wait(
     """Wait until a plugin's condition is true."""
     condition, value = _condition(wanted)
     deadline = time.monotonic() + timeout
+    unheard = min(deadline, time.monotonic() + UNHEARD_SECONDS)
     with Client() as client, output.progress(f"waiting for {name} to be {wanted}"):
         while True:
-            status = client.get(plugin_path(name, "status"))
+            try:
+                status = client.get(plugin_path(name, "status"))
+            except Stopped as stopped:
+                if stopped.code != Exit.NOT_FOUND or time.monotonic() >= unheard:
+                    raise
+                time.sleep(POLL_SECONDS)
+                continue
             found = _conditions(status.get("status", status)).get(condition, {})
             if found.get("status") == value:
                 break
