@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import os
 import secrets
 import socket
 import sys
@@ -22,10 +21,12 @@ from controller import logs
 from controller.agenda import make_agenda
 from controller.api import deferred, errors, health, metrics, openapi
 from controller.banner import Banner
-from controller.calling import answering, tell_of_ungranted
+from controller.calling import answering, hang_up, tell_of_ungranted
+from controller.dataplane.chains import Chains
 from controller.dataplane.plane import DataPlane
 from controller.engines import choose_engine
 from controller.ground import Ground, in_cluster, machine_ground
+from controller.listening import listen
 from controller.server import Server
 from controller.settings import Settings
 from controller.sites import open_sites
@@ -165,6 +166,8 @@ def compose(
         (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
     )
     plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
+    if ground.port is not None:
+        plane.chains = Chains(ground.port.here)
     tell_of_ungranted(manager.routes, granted)
     agenda, later = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
@@ -222,7 +225,7 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
         for name, work in (("tasks", parts.agenda), ("calls", parts.calls)):
             parts.background.spawn(name, work.scheduler.run(parts.background.stopping))
         parts.plane.defers = True
-        sync = answering(parts.manager, parts.plane, parts.ground.calls)
+        sync = answering(parts.manager, parts.plane, parts.ground)
         following = asyncio.create_task(parts.sources.follow(sync))
         watching = asyncio.create_task(_watch_folders(parts))
         try:
@@ -238,7 +241,7 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
                 await parts.manager.aclose(stop_instances=not kept)
             except XcoreError as error:
                 _log.error("not all of it could be taken down: %s", error)
-    parts.ground.calls.close()
+    hang_up(parts.ground)
     parts.plane.close()
     parts.lag.stop()
 
@@ -283,14 +286,3 @@ def owner_id(state_dir: Path) -> str:
         document = {"id": secrets.token_hex(8)}
         store.write("index", "owner", document)
     return str(document["id"])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else is started: a port in use is found out while nothing has to be undone."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise XcoreError(
-            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); set XCORE_HOST or XCORE_PORT"
-        ) from error

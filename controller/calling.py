@@ -5,28 +5,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence, Set as AbstractSet
 
-from controller.dataplane.calls import answers
+from controller.dataplane.calls import answers, port_answers
 from controller.dataplane.plane import DataPlane
+from controller.ground import Ground
 from xcore.loader import Declared
 from xcore.manager import Manager
 from xcore.routes import RouteTable
-from xcore.runtimes.callsockets import CallSockets
 
 _log = logging.getLogger("xcore.controller")
 
 
 def answering(
-    manager: Manager, plane: DataPlane, sockets: CallSockets
+    manager: Manager, plane: DataPlane, ground: Ground
 ) -> Callable[[Sequence[Declared]], Awaitable[None]]:
     """Give `manager.sync`, after which calls are answered. Until then they wait: nobody knows yet who may call whom."""
-    answer = answers(plane)
+    answer, port = answers(plane), ground.port
 
     async def sync(declared: Sequence[Declared]) -> None:
         await manager.sync(declared)
         if manager.synced:
-            sockets.start(answer)
+            ground.calls.start(answer)
+            if port is not None:
+                await port.start(port_answers(plane, port))
 
     return sync
+
+
+def hang_up(ground: Ground) -> None:
+    """Answer no more calls."""
+    ground.calls.close()
+    if ground.port is not None:
+        ground.port.close()
 
 
 def tell_of_ungranted(routes: RouteTable, granted: AbstractSet[tuple[str, str]]) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.dataplane.callport import CallPort
 from controller.finding import Finding
 from controller.settings import Settings
 from controller.sites import open_sites
@@ -41,7 +42,7 @@ async def _nothing() -> Sequence[Finding]:
 class Ground:
     """`join` is entered for the time the controller serves. `ledger`: where plugins that come through the API are kept.
 
-    `calls`: where its plugins call each other. `degraded` tells, once it is joined, what the ground does not let the
+    `calls`, `port`: where its plugins call each other, those of this machine and pods. `degraded` tells, once it is joined, what the ground does not let the
     controller do; anybody may read it. `examine` looks at what only the controller sees: within 25 s, for administrators.
     `leads`: whether this replica, of several, is the one that does what is to be done once.
     """
@@ -52,6 +53,7 @@ class Ground:
     preparations: Sequence[Preparation]
     join: Join
     calls: CallSockets
+    port: CallPort | None = None
     degraded: Callable[[], Sequence[str]] = tuple
     leads: Callable[[], bool] = lambda: True
     examine: Callable[[], Awaitable[Sequence[Finding]]] = _nothing

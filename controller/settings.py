@@ -138,6 +138,12 @@ class Settings(BaseModel):
             "caller:called, such as shop:stock: a JSON list, or with commas between them"
         ),
     )
+    calls_address: Annotated[str, AfterValidator(values.place)] | None = Field(
+        None,
+        max_length=260,
+        description="In a cluster: where pods reach its controllers to call other plugins; this one listens on the port. Without it they call none.",
+        json_schema_extra=_allowed("HOST:PORT, such as xcore-calls.xcore-system:8001"),
+    )
     allowed_origins: Annotated[
         tuple[Annotated[str, AfterValidator(values.origin)], ...],
         NoDecode,

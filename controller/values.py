@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xcore.fields import LABEL, wrong
 
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 # Two names of plugins: who calls, and who is called.
@@ -63,6 +64,16 @@ def url(value: str) -> str:
     if scheme not in {"http", "https"} or not separator or not rest.strip("/") or not value.isprintable():
         raise wrong("must be a URL that begins with http:// or https://")
     return value.rstrip("/")
+
+
+def place(value: str) -> str:
+    """Check HOST:PORT."""
+    host, separator, port = value.rpartition(":")
+    if not (
+        separator and _HOST.fullmatch(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
+    ):
+        raise wrong("must be HOST:PORT, such as xcore-calls.xcore-system:8001")
+    return value
 
 
 def lower(value: object) -> object:

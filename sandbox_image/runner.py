@@ -2,8 +2,8 @@
 
 Told by environment variables: `PLUGIN_SPEC` (JSON: name, entrypoint, version, config, legacy), `PLUGIN_PATH` (the code,
 `/plugin`), `PLUGIN_SECRETS` (a directory of `<name>/<key>`, `/run/secrets`; none need be there), `PLUGIN_CALLS` (the
-directory of the socket by which it calls other plugins; absent where it calls none), and `PLUGIN_SOCKET` (a unix socket
-to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
+directory of the token by which it calls other plugins, and of the socket for it; absent where it calls none), `PLUGIN_CALLS_ADDRESS`
+(HOST:PORT to call at, where there is no socket), and `PLUGIN_SOCKET` (a unix socket to listen on) or `PORT` (TCP). In an image that a plugin was packed into, `PLUGIN_ENTRYPOINT`.
 Exit codes: 0 asked to stop, 70 the plugin could not be loaded or started (its traceback is in the logs, the
 exception's own line last). SIGTERM drains requests, then runs `shutdown`; threads that never end and what is
 registered with `atexit` do not hold the process up.
@@ -29,7 +29,7 @@ import uvloop
 from sandbox_image import importpath, stdio
 from sandbox_image.server import Config, HttpProtocol, Server
 from xcore.plugin.asgi import ASGIApp, Receive, Scope, Send, header
-from xcore.plugin.calling import Calls, calls_in, nobody
+from xcore.plugin.calling import Calls, calls_at, calls_in, nobody
 from xcore.plugin.contract import Context
 from xcore.plugin.host import Host, Spec, make_context, resolve
 
@@ -207,8 +207,10 @@ def _secrets() -> dict[str, bytes]:
 
 
 def _calls() -> Calls:
-    directory = os.environ.get("PLUGIN_CALLS")
-    return calls_in(Path(directory)) if directory else nobody
+    directory, address = os.environ.get("PLUGIN_CALLS"), os.environ.get("PLUGIN_CALLS_ADDRESS")
+    if not directory:
+        return nobody
+    return calls_at(address, Path(directory)) if address else calls_in(Path(directory))
 
 
 def _import(name: str) -> object:

@@ -42,6 +42,7 @@ REASONS: dict[str, Kind] = {
     "InvalidBundle": Kind(422, "Invalid bundle", "client"),
     "DependenciesUnresolved": Kind(422, "Dependencies cannot be resolved", "client"),
     "NotSupported": Kind(422, "Not supported", "client"),
+    "Misdirected": Kind(421, "Called at another controller", "client"),
     "UpgradeRequired": Kind(426, "Another WebSocket version is needed", "client"),
     "RateLimited": Kind(429, "Too many requests", "client"),
     "HeadersTooLarge": Kind(431, "Header fields too large", "client"),

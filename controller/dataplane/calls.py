@@ -1,51 +1,90 @@
-"""Plugins that call plugins: a request like any other, from an instance's own socket instead of a client's.
+"""Plugins that call plugins: a request like any other, from an instance instead of a client.
 
-Who calls is known by the socket and proved by its token. What the other plugin is told of it (`Xcore-Caller`) only we can say,
+An instance on this machine is known by the socket it calls at, and proves it with its token; a pod is known by its token and
+its address, and finding that out may take a moment. What the other plugin is told of it (`Xcore-Caller`) only we can say,
 for fields that begin so are dropped from whatever is sent here. A call has what is left of the request it belongs to,
 carries its id on, and ends with it at the latest.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from controller.dataplane import headers as rules
-from controller.dataplane.admission import admit
+from controller.dataplane.admission import admit, too_large
+from controller.dataplane.callport import CallPort
 from controller.dataplane.chains import permit
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.protocol import DataPlaneProtocol
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy
+from xcore.errors import XcoreError
 from xcore.plugin.calling import CALL_HEADER, CALLER_HEADER
-from xcore.runtimes.callsockets import Answer, Caller
+from xcore.runtimes.callsockets import Answer, Caller, Identify
 
 if TYPE_CHECKING:
     from controller.dataplane.plane import DataPlane
 
 MAX_CALLS = 32
+IDENTIFY_SECONDS = 10.0
+# Until it is known who calls what. Of a body no more is read meanwhile than `Request.keep` takes.
+_UNKNOWN = Policy(
+    public=False,
+    scopes=frozenset(),
+    methods=frozenset(),
+    first_byte=IDENTIFY_SECONDS,
+    idle=IDENTIFY_SECONDS,
+    total=IDENTIFY_SECONDS,
+    max_body=1 << 62,
+    lines=b"",
+)
 
 
 def answers(plane: DataPlane) -> Answer:
-    """Tell how connections of instances are answered."""
+    """Tell how connections of instances are answered, each of which has a socket of its own."""
+    config, state = _uvicorn(), ServerState()
+    return lambda caller, gone: CallProtocol(plane, config, state, _by_token_of(caller), gone)
+
+
+def port_answers(plane: DataPlane, port: CallPort) -> Callable[[], asyncio.Protocol]:
+    """Tell how connections are answered at a port that all instances share."""
+    config, state = _uvicorn(), ServerState()
+    return lambda: PortProtocol(plane, config, state, port)
+
+
+def _uvicorn() -> Config:
     config = Config(_nothing_else, lifespan="off", log_config=None, ws="none", proxy_headers=False)
     config.load()
-    state = ServerState()
-    return lambda caller, gone: CallProtocol(plane, config, state, caller, gone)
+    return config
+
+
+def _by_token_of(caller: Caller) -> Identify:
+    def identify(token: bytes, _address: str) -> Caller | None:
+        good = caller.token.encode()
+        return caller if good and hmac.compare_digest(token, good) else None
+
+    return identify
 
 
 class CallProtocol(DataPlaneProtocol):
     """One connection of an instance."""
 
     def __init__(
-        self, plane: DataPlane, config: Config, state: ServerState, caller: Caller, gone: Callable[[], None]
+        self,
+        plane: DataPlane,
+        config: Config,
+        state: ServerState,
+        identify: Identify,
+        gone: Callable[[], None],
     ) -> None:
         super().__init__(plane, config, state, {})
-        self._caller, self._gone = caller, gone
+        self._identify, self._gone = identify, gone
         self._belongs = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,7 +101,7 @@ class CallProtocol(DataPlaneProtocol):
             self._belongs = value
 
     def _exchange_of(self, request: Request) -> Exchange:
-        return CallExchange(self._plane, self, request, self._caller, self._belongs)
+        return CallExchange(self._plane, self, request, self._identify, self._belongs)
 
     def _is_deferred(self, request: Request) -> bool:  # noqa: ARG002  its signature
         return False  # a call ends with the request it belongs to
@@ -71,27 +110,66 @@ class CallProtocol(DataPlaneProtocol):
         raise Refusal("NotFound", "plugins are called below /app/, and nothing else is served here")
 
 
+class PortProtocol(CallProtocol):
+    """One connection at a shared port, if there is still room for it."""
+
+    def __init__(self, plane: DataPlane, config: Config, state: ServerState, port: CallPort) -> None:
+        super().__init__(plane, config, state, port.identify, lambda: port.leave(self.transport))
+        self._port = port
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self._port.enter(transport, self.address):
+            transport.abort()
+
+
 class CallExchange(Exchange):
     """One call. `belongs`: what it names of the requests that its caller serves."""
 
-    __slots__ = ("_belongs", "_caller", "callers")
+    __slots__ = ("_belongs", "_caller", "_finding", "_identify", "callers")
 
     def __init__(
-        self, plane: DataPlane, client: CallProtocol, request: Request, caller: Caller, belongs: bytes
+        self, plane: DataPlane, client: CallProtocol, request: Request, identify: Identify, belongs: bytes
     ) -> None:
         super().__init__(plane, client, request)
-        self._caller, self._belongs = caller, belongs
+        self._identify, self._belongs = identify, belongs
+        self._caller: Caller | None = None
+        self._finding: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        self._caller.busy += 1
+        who = self._identify(self.request.key or b"", self._client.address)
+        if who is None or isinstance(who, Caller):
+            self._begin_as(who)
+            return
+        self._policy = _UNKNOWN
+        self._deadline = self._started + IDENTIFY_SECONDS
+        self._plane.active.add(self)
+        self._finding = asyncio.get_running_loop().create_task(self._find_out(who))
+
+    async def _find_out(self, who: Awaitable[Caller | None]) -> None:
+        try:
+            caller = await who
+        except XcoreError as error:
+            self.fail(error.reason, error.detail, retry_after=error.retry_after)
+            return
+        if self.done:
+            return
+        self._begin_as(caller)
+        if not self.done and self.request.size > self._policy.max_body:
+            self._refuse(too_large(self._policy))
+
+    def _begin_as(self, caller: Caller | None) -> None:
+        self._caller = caller
+        if caller is not None:
+            caller.busy += 1
         super().begin()
 
     def _judge(self) -> Policy:
         request, caller, plane = self.request, self._caller, self._plane
-        token = caller.token.encode()
-        if not token or not hmac.compare_digest(request.key or b"", token):
+        if caller is None:
             raise Refusal(
-                "Unauthenticated", "a call needs the token of this instance, which lies beside the socket"
+                "Unauthenticated",
+                "a call needs the token of the instance it comes from, a file in the directory PLUGIN_CALLS names",
             )
         if request.handshake is not None:
             raise Refusal("Forbidden", "a call is no WebSocket")
@@ -111,7 +189,8 @@ class CallExchange(Exchange):
         return policy.no_longer(left, b"%b: %b\r\n" % (CALLER_HEADER, caller.plugin.encode()))
 
     def _close(self) -> None:
-        self._caller.busy -= 1
+        if self._caller is not None:
+            self._caller.busy -= 1
         super()._close()
 
 

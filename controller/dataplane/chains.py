@@ -2,6 +2,7 @@
 
 What it was told is worth something to that instance alone, and while the request lasts. A call that names nothing, or
 something else, counts as made for the deepest request the instance serves: leaving the name out makes no chain shorter.
+Of several controllers that share plugins, each knows its own requests alone: a name says behind an @ where it is known.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ MAX_DEPTH = 8
 
 
 class Chains:
-    """One per data plane; only of plugins that may call."""
+    """One per data plane; only of plugins that may call. `here`: where this controller takes calls, HOST:PORT; empty for one that is alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, here: str = "") -> None:
+        self._here = f"@{here}".encode() if here else b""
         self._serving: dict[str, dict[bytes, Exchange]] = {}
         self._names: dict[Exchange, tuple[str, bytes]] = {}
 
@@ -32,7 +34,7 @@ class Chains:
 
     def enter(self, instance: str, exchange: Exchange) -> bytes:
         """Give the line that tells the instance what it may name this request by."""
-        name = secrets.token_hex(16).encode()
+        name = secrets.token_hex(16).encode() + self._here
         self._serving.setdefault(instance, {})[name] = exchange
         self._names[exchange] = instance, name
         return b"%b: %b\r\n" % (CALL_HEADER, name)
@@ -47,7 +49,13 @@ class Chains:
                 del self._serving[instance]
 
     def find(self, instance: str, name: bytes) -> Exchange | None:
-        return self._serving.get(instance, {}).get(name)
+        """Give the request of that name; raises Refusal for one that another controller knows."""
+        found = self._serving.get(instance, {}).get(name)
+        if found is None and b"@" in name and not (self._here and name.endswith(self._here)):
+            raise Refusal(
+                "Misdirected", "this call belongs to a request of the controller named behind the @"
+            )
+        return found
 
     def callers(self, caller: Caller, outer: Exchange | None) -> tuple[str, ...]:
         """Give the plugins that a call goes through: their names where it is known to belong to `outer`."""

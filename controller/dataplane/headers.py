@@ -78,7 +78,7 @@ _NOT_TO_CLIENTS = frozenset(
 _NAMING_NONE = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _OURS = (b"x-forwarded-", b"xcore-", b"x-accel-")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_MAX_CREDENTIAL = len("Bearer ") + 512
+_MAX_CREDENTIAL = len("Bearer ") + 4096  # of a pod, somewhat over 1 KiB
 
 
 def to_plugin(headers: Headers) -> tuple[list[bytes], dict[bytes, bytes]]:

@@ -42,6 +42,7 @@ async def _examined(cluster: Cluster, surroundings: Surroundings, namespaces: Se
     version = await cluster.get("/version") or {}
     account = await _account(cluster)
     lead_in = surroundings.namespace or surroundings.default_namespace
+    rights = wanted(namespaces, lead_in, calls=bool(surroundings.calls))
     seen = [await _seen(cluster, namespace) for namespace in namespaces]
     service = _service(account) if surroundings.namespace else ""
     return ClusterFacts(
@@ -49,7 +50,7 @@ async def _examined(cluster: Cluster, surroundings: Surroundings, namespaces: Se
         version=str(version.get("gitVersion", "")),
         definitions=await _definitions(cluster),
         account=account,
-        denied=[str(right) for right in await missing(cluster, wanted(namespaces, lead_in))],
+        denied=[str(right) for right in await missing(cluster, rights)],
         lead=await _lead(cluster, lead_in),
         replicas=await _replicas(cluster, surroundings),
         image=surroundings.image,

@@ -7,8 +7,10 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
+from controller.dataplane.callport import CallPort
 from controller.finding import Finding
 from controller.ground import SERVICE_ACCOUNT, Ground
+from controller.listening import listen
 from controller.operator.codemaps import Bundles, CodeMaps
 from controller.operator.diagnosis import diagnosis
 from controller.operator.examine import examine
@@ -23,10 +25,12 @@ from xcore.errors import XcoreError
 from xcore.manager import Manager
 from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.inprocess import InProcessEngine
+from xcore.runtimes.kubernetes.callers import PodCallers
 from xcore.runtimes.kubernetes.client import Cluster, Object, connect
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.probe import Place
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
+from xcore.runtimes.kubernetes.wording import authority
 from xcore.runtimes.split import Split
 from xcore.runtimes.supervised import Supervised
 from xcore.sources import Sources
@@ -75,8 +79,12 @@ def own_namespace() -> str:
 
 def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[Place, ...]:
     """Give what a sandbox would reach if its network were open: the API server, and this very controller."""
-    own = [(socket.gethostbyname(socket.gethostname()), settings.port)] if inside else []
+    own = [(_own_address(), settings.port)] if inside else []
     return (cluster.address, *own)
+
+
+def _own_address() -> str:
+    return socket.gethostbyname(socket.gethostname())
 
 
 def _surroundings(settings: Settings, cluster: Cluster) -> Surroundings:
@@ -87,6 +95,7 @@ def _surroundings(settings: Settings, cluster: Cluster) -> Surroundings:
         namespace=namespace,
         controller=CONTROLLER_LABELS if namespace else {},
         listens=_listening(cluster, settings, inside=bool(namespace)),
+        calls=(settings.calls_address or "") if namespace else "",
     )
 
 
@@ -126,10 +135,21 @@ class _Operator:
             preparations=[code, self._bundles],
             join=self._join,
             calls=calls,
+            port=self._port(),
             degraded=self._degraded,
             leads=self._leadership.leads,
             examine=self._examine,
         )
+
+    def _port(self) -> CallPort | None:
+        """Where pods call: inside the cluster alone, for a policy can let them out to nothing else."""
+        surroundings = self._surroundings
+        if not surroundings.calls:
+            return None
+        port = surroundings.calls_port
+        listener = listen(self._settings.host, port, setting="XCORE_CALLS_ADDRESS")
+        callers = PodCallers(self._cluster.apart(self._clock), self._runtime.running, self._clock)
+        return CallPort(listener, authority(_own_address(), port), callers.identify)
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:

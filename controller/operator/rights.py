@@ -43,10 +43,12 @@ _PLUGINS = (
 )
 
 
-def wanted(namespaces: Iterable[str], own: str) -> list[Right]:
-    """Give every right the controller uses. `own`: the namespace it leads in; no namespaces: all of them."""
+def wanted(namespaces: Iterable[str], own: str, *, calls: bool) -> list[Right]:
+    """Give every right the controller uses. `own`: the namespace it leads in; no namespaces: all of them. `calls`: plugins call each other."""
     found = [Right(verb, "xcore.dev", "pluginclasses") for verb in ("list", "watch")]
     found += [Right(verb, "coordination.k8s.io", "leases", own) for verb in ("get", "create", "update")]
+    if calls:
+        found.append(Right("create", "authentication.k8s.io", "tokenreviews"))
     return found + [
         Right(verb, group, resource, namespace)
         for namespace in namespaces

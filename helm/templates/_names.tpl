@@ -42,6 +42,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- append .Values.pluginNamespaces .Release.Namespace | uniq | toJson -}}
 {{- end -}}
 
+{{/* Where plugins call each other: apart from the Service that clients use, which may be open to the world. */}}
+{{- define "xcore.callsName" -}}
+{{- printf "%s-calls" (include "xcore.name" .) -}}
+{{- end -}}
+
+{{/* The plugins' pods, as peers of a NetworkPolicy. */}}
+{{- define "xcore.pluginPods" -}}
+{{- if .Values.rbac.cluster }}
+- namespaceSelector: {}
+  podSelector: {matchExpressions: [{key: xcore.dev/plugin, operator: Exists}]}
+{{- else }}
+{{- range include "xcore.namespaces" . | fromJsonArray }}
+- namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: {{ . }}}}
+  podSelector: {matchExpressions: [{key: xcore.dev/plugin, operator: Exists}]}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Pod Security "restricted", with what it does not ask for but a controller does not need either. */}}
 {{- define "xcore.podSecurity" -}}
 runAsNonRoot: true

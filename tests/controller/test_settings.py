@@ -107,6 +107,23 @@ def test_lists_in_the_file(file):
             )
             for value in ("*", "shop.example", "https://Shop.example", "https://shop.example/", "null")
         ],
+        *[
+            (
+                "XCORE_CALLS_ADDRESS",
+                value,
+                "must be HOST:PORT, such as xcore-calls.xcore-system:8001",
+            )
+            for value in (
+                "8001",
+                ":8001",
+                "host:",
+                "host:0",
+                "host:65536",
+                "host:٣",
+                "http://host:1",
+                "fd00::1:80",
+            )
+        ],
         ("XCORE_LOG_LEVEL", "loud", 'must be debug, info, warning or error, got "loud"'),
         ("XCORE_ON_EXIT", "panic", 'must be keep or stop, got "panic"'),
         (

@@ -23,6 +23,7 @@ EVERYTHING = {
     "imagePullSecrets[0].name": "pull",
     "database.existingSecret": "database",
     "settings.LOG_FORMAT": "json",
+    "grantedCalls[0]": "shop:stock",
     "sandboxImage": "registry.example.com/sandbox:1",
     "ingress.enabled": "true",
     "ingress.className": "nginx",

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from controller.image.tag import release_tag
+from controller.operator.rights import wanted
 from manifests.render import INSTALL, crd_templates, install
 from tests.cluster import build
 from tests.kubernetes.rendering import (
@@ -121,6 +123,8 @@ def test_install_yaml_holds_no_secret():
             {"database.existingSecret": "mine", "database.volume.enabled": "true"},
             "database.volume is for SQLite",
         ),
+        ({"grantedCalls[0]": "shop"}, "grantedCalls/0"),
+        ({"settings.GRANTED_CALLS": "shop:stock"}, "invalid propertyName 'GRANTED_CALLS'"),
         ({"database.url": "postgresql://u:p@h/d"}, "url"),
     ],
 )
@@ -265,6 +269,41 @@ def test_with_a_volume_one_controller_keeps_its_rows(helm):
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
     assert volumes["state"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+
+
+def test_calls_between_plugins_open_what_they_need_and_without_a_grant_nothing_is_there(helm):
+    """A port, a Service of its own whatever the other one's type is, a way in for plugins' pods, a right: all of them or none."""
+    text = rendered(helm, **{"grantedCalls[0]": "shop:stock", "service.type": "LoadBalancer"})
+    services = {item["metadata"]["name"]: item["spec"] for item in named(text, "Service")}
+    assert services["xcore-calls"].get("type", "ClusterIP") == "ClusterIP"
+    assert [port["port"] for port in services["xcore-calls"]["ports"]] == [8001]
+    assert [port["name"] for port in services["xcore"]["ports"]] == ["http"]
+    (container,) = (spec["containers"][0] for name, spec in pods(text) if name == "xcore")
+    told = {item["name"]: item.get("value") for item in container["env"]}
+    assert told["XCORE_GRANTED_CALLS"] == '["shop:stock"]'
+    assert told["XCORE_CALLS_ADDRESS"] == f"xcore-calls.{NAMESPACE}:8001"
+    (policy,) = (item["spec"] for item in named(text, "NetworkPolicy") if item["metadata"]["name"] == "xcore")
+    _, calls = policy["ingress"]
+    assert calls["ports"] == [{"port": "calls", "protocol": "TCP"}]
+    assert all(
+        peer["podSelector"]["matchExpressions"][0]["key"] == "xcore.dev/plugin" for peer in calls["from"]
+    )
+    granted = {
+        tuple(right)
+        for role in named(text, "ClusterRole")
+        for rule in role["rules"]
+        for right in product(rule["verbs"], rule["apiGroups"], rule["resources"], [""])
+    }
+    asked = set(map(tuple, wanted([], NAMESPACE, calls=True))) - set(
+        map(tuple, wanted([], NAMESPACE, calls=False))
+    )
+    assert asked <= granted
+    without = "".join(
+        json.dumps(item) for item in objects(rendered(helm)) if "Definition" not in item["kind"]
+    )
+    for trace in ("-calls", "8001", "CALLS", "tokenreviews"):
+        assert trace in text
+        assert trace not in without
 
 
 def test_a_postgresql_is_named_by_a_secret_and_upgraded_first(helm):

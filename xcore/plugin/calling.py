@@ -7,6 +7,7 @@ names the one it belongs to by what came with that (`Xcore-Call`), so that chain
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ import msgspec
 CALL_SOCKET, CALL_TOKEN = "c.sock", "token"
 CALL_HEADER, CALLER_HEADER = b"xcore-call", b"xcore-caller"
 CONNECT_SECONDS = 5.0
+DIAL_SECONDS = 2.0  # over a network that may swallow what is sent
 MAX_ANSWER = 10 * 2**20
 _MAX_HEAD = 128 * 1024
 _AGAIN_SECONDS = 0.05
@@ -130,24 +132,28 @@ def _failure(reply: Reply) -> CallFailed:
     return failed
 
 
+# What the controller calls the request that a call belongs to → a connection, and what that is called there.
+Dial = Callable[[str], Awaitable[tuple[socket.socket, str]]]
+
+
 class SocketCalls:
     """Carries calls over connections that `dial` makes, one for each. See `Calls`."""
 
-    def __init__(self, dial: Callable[[], Awaitable[socket.socket]], token: Callable[[], str]) -> None:
+    def __init__(self, dial: Dial, token: Callable[[], str]) -> None:
         self._dial, self._token = dial, token
 
     async def __call__(self, target: str, body: bytes, media_type: str) -> Reply:
         try:
-            async with self._connected() as (reader, writer):
-                writer.write(self._head(target, len(body), media_type) + body)
+            sock, belongs = await self._connect()
+            async with _opened(sock) as (reader, writer):
+                writer.write(self._head(target, len(body), media_type, belongs) + body)
                 return await _read(reader)
         except (OSError, EOFError) as error:
             raise CallFailed(
                 502, "UpstreamUnreachable", "the connection broke before the answer was whole"
             ) from error
 
-    def _head(self, target: str, length: int, media_type: str) -> bytes:
-        belongs = SERVING.get().call
+    def _head(self, target: str, length: int, media_type: str, belongs: str) -> bytes:
         lines = [
             f"POST /app/{target} HTTP/1.1",
             "host: xcore",
@@ -159,25 +165,12 @@ class SocketCalls:
         ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        sock = await self._connect()
-        try:
-            reader, writer = await asyncio.open_connection(sock=sock, limit=_MAX_HEAD)
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-
-    async def _connect(self) -> socket.socket:
+    async def _connect(self) -> tuple[socket.socket, str]:
         """Try for a moment: a controller that is replaced by the next one is away for so long."""
         until = asyncio.get_running_loop().time() + CONNECT_SECONDS
         while True:
             try:
-                return await self._dial()
+                return await self._dial(SERVING.get().call)
             except OSError as error:
                 if asyncio.get_running_loop().time() >= until:
                     raise CallFailed(503, "RuntimeUnavailable", "the controller cannot be reached") from error
@@ -187,16 +180,65 @@ class SocketCalls:
 def calls_in(directory: Path) -> SocketCalls:
     """Give the way through the socket in a directory that the controller handed over."""
 
-    async def dial() -> socket.socket:
+    async def dial(call: str) -> tuple[socket.socket, str]:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             sock.connect(str(directory / CALL_SOCKET))  # at once, or not now: a full backlog gives EAGAIN
         except OSError:
             sock.close()
             raise
-        return sock
+        return sock, call
 
-    return SocketCalls(dial, lambda: (directory / CALL_TOKEN).read_text("ascii"))
+    return SocketCalls(dial, _token_in(directory))
+
+
+def calls_at(address: str, directory: Path) -> SocketCalls:
+    """Give the way over a network: to the controller that sent the request, or, for what belongs to none, any at `address`.
+
+    `address` is numeric, HOST:PORT; each request names that of its own controller behind an @. The token lies in the directory.
+    """
+
+    async def dial(call: str) -> tuple[socket.socket, str]:
+        _, _, own = call.partition("@")
+        if own:
+            # A controller that is gone took the request with it: what is left to do belongs to none.
+            with contextlib.suppress(OSError):
+                return await _dialled(own), call
+        return await _dialled(address), ""
+
+    return SocketCalls(dial, _token_in(directory))
+
+
+async def _dialled(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _token_in(directory: Path) -> Callable[[], str]:
+    """Read anew for each call: a cluster renews it."""
+    return lambda: (directory / CALL_TOKEN).read_text("ascii")
+
+
+@asynccontextmanager
+async def _opened(sock: socket.socket) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    try:
+        reader, writer = await asyncio.open_connection(sock=sock, limit=_MAX_HEAD)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
 
 
 async def _read(reader: asyncio.StreamReader) -> Reply:

@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,16 @@ _log = logging.getLogger("xcore.calls")
 
 @dataclass(eq=False, slots=True)
 class Caller:
-    """One instance that may call. `token`: what proves it; empty once it has gone. `busy`: its calls under way."""
+    """One instance that may call. `token`: what proves it at its socket; empty once it has gone, and for a pod. `busy`: its calls under way."""
 
     plugin: str
     instance: str
-    token: str
+    token: str = ""
     busy: int = 0
 
 
+# (token, address it comes from) → who calls, at once or in a moment; None: nobody who may. Raises RuntimeUnavailable.
+Identify = Callable[[bytes, str], Caller | Awaitable[Caller | None] | None]
 # (caller, gone) → the protocol that answers one connection of it, and calls `gone` once when that has ended.
 Answer = Callable[[Caller, Callable[[], None]], asyncio.Protocol]
 
@@ -194,7 +196,7 @@ class _Line:
             self._listener.close()
             self._listener = None
 
-    async def dial(self) -> socket.socket:
+    async def dial(self, call: str) -> tuple[socket.socket, str]:
         """Give the near end of a new connection, on whatever loop it is asked for; raises BlockingIOError."""
         loop = self._loop
         if loop is None or not self.caller.token or self.connections >= CONNECTIONS:
@@ -203,7 +205,7 @@ class _Line:
         for end in (near, far):
             end.setblocking(False)  # noqa: FBT003  its signature
         loop.call_soon_threadsafe(self._take, far)
-        return near
+        return near, call
 
     def _listen(self) -> None:
         if self._listener is not None and self._loop is not None and self.connections < CONNECTIONS:

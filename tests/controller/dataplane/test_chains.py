@@ -67,6 +67,21 @@ def test_a_name_is_worth_something_to_its_instance_alone_and_while_it_lasts():
     chains.leave(exchange)  # once more: nothing to leave
 
 
+def test_of_several_controllers_each_knows_its_own_requests_alone():
+    """A name of another's is refused, not taken for none: that would make a chain shorter. A forged one of its own counts as none."""
+    here, there = Chains("10.244.0.1:8001"), Chains("[fd00::2]:8001")
+    exchange = Serving("a", ())
+    name = here.enter("one", exchange).removeprefix(b"xcore-call: ").strip()
+    assert name.endswith(b"@10.244.0.1:8001")
+    assert here.find("one", name) is exchange
+    for other in (there, Chains()):
+        with pytest.raises(Refusal) as refused:
+            other.find("one", name)
+        assert refused.value.reason == "Misdirected"
+    assert here.find("one", b"0" * 32 + b"@10.244.0.1:8001") is None
+    assert here.find("one", b"0" * 32) is None
+
+
 def test_who_may_not_call_learns_nothing_of_what_there_is():
     """Neither named nor granted: the same refusal for a plugin that is there and for one that is not."""
     plane = SimpleNamespace(ways={"a": SimpleNamespace(calls=frozenset())}, granted=frozenset())

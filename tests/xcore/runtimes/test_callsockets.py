@@ -115,7 +115,7 @@ async def test_listening_twice_leaves_one_listener(sockets):
 async def test_an_instance_in_this_process_needs_no_file(sockets, tmp_path):
     """It gets pairs of sockets, as many at once as others, on whatever loop it asks."""
     calls = sockets.plug("shop", "guest")
-    near = await calls._dial()
+    near, _ = await calls._dial("")
     reader, writer = await asyncio.open_connection(sock=near)
     assert await reader.read() == b"shop guest"
     writer.close()
@@ -128,16 +128,16 @@ async def test_an_instance_in_this_process_has_as_many_connections_as_any(tmp_pa
     sockets = CallSockets(tmp_path / "calls")
     sockets.start(Silent)
     calls = sockets.plug("shop", "guest")
-    ends = [await calls._dial() for _ in range(CONNECTIONS)]
+    ends = [(await calls._dial(""))[0] for _ in range(CONNECTIONS)]
     await until(lambda: sockets.connections("guest") == CONNECTIONS)
     with pytest.raises(BlockingIOError):
-        await calls._dial()
+        await calls._dial("")
     for end in ends:
         end.close()
     await until(lambda: sockets.connections("guest") == 0)
     sockets.unplug("guest")
     with pytest.raises(BlockingIOError):
-        await calls._dial()
+        await calls._dial("")
     sockets.close()
 
 

@@ -14,7 +14,7 @@ from xcore.endpoint import AddressEndpoint
 from xcore.errors import ImagePull, SecretNotFound, Unschedulable, WorkloadRejected
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.objects import PLUGIN, RESTARTED, REVISION
-from xcore.runtimes.kubernetes.pod import CONTAINER
+from xcore.runtimes.kubernetes.pod import CALLS_ADDRESS, CONTAINER
 from xcore.runtimes.text import printable
 from xcore.workload import Exit, ExitReason, Instance, Phase
 
@@ -152,6 +152,14 @@ def as_it_is(deployment: Object) -> Object:
     return {**template, "metadata": {**meta, "annotations": marks}}
 
 
+def calls_of(deployment: Object) -> str:
+    """Give where its pods call other plugins; empty where they do not."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return next(
+        (str(item["value"]) for item in container.get("env", ()) if item["name"] == CALLS_ADDRESS), ""
+    )
+
+
 def restarted_of(deployment: Object) -> str:
     """Give when a restart was last asked for, as far as it was carried out."""
     return str(_marks(deployment).get(RESTARTED, ""))
@@ -163,6 +171,11 @@ def revision_of_pod(pod: Object) -> str:
 
 def _marks(deployment: Object) -> dict[str, Any]:
     return dict(deployment["spec"]["template"]["metadata"].get("annotations", {}))
+
+
+def addresses_of(pod: Object) -> frozenset[str]:
+    """Give every address it has."""
+    return frozenset(item["ip"] for item in pod.get("status", {}).get("podIPs", ()))
 
 
 def _endpoint(pod: Object) -> AddressEndpoint | None:

@@ -10,8 +10,8 @@ from xcore.manifest import Manifest
 from xcore.spec import RestartPolicy
 
 
-def problems(manifest: Manifest) -> Sequence[Problem]:
-    """Name each field that has a value other than this runtime can give."""
+def problems(manifest: Manifest, *, calls: bool) -> Sequence[Problem]:
+    """Name each field that has a value other than this runtime can give. `calls`: whether plugins may call each other."""
     spec = manifest.spec
     found = []
     if spec.source.folder is not None:
@@ -20,8 +20,12 @@ def problems(manifest: Manifest) -> Sequence[Problem]:
         found.append(
             Problem("spec.source.socket", "must be a port in a cluster: pods have no socket to share")
         )
-    if spec.calls:
-        found.append(Problem("spec.calls", "must be absent in a cluster: only plugins of one machine call"))
+    if spec.calls and not calls:
+        found.append(
+            Problem(
+                "spec.calls", "must be absent: this controller grants no calls (grantedCalls of its chart)"
+            )
+        )
     if spec.dependencies:
         found.append(
             Problem("spec.dependencies", "must be absent in a cluster: bake them in by xcore pack --image")

@@ -6,15 +6,16 @@ for a volume that is to be retained.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xcore.instance_spec import Retention, Storage
 from xcore.manifest import API_VERSION, KIND
 from xcore.quantity import parse_bytes
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.code import code_map
-from xcore.runtimes.kubernetes.pod import claim_name, pod_spec, port_of
+from xcore.runtimes.kubernetes.pod import Given, claim_name, pod_spec, port_of
 from xcore.runtimes.kubernetes.probe import Place
+from xcore.runtimes.told import may_call
 from xcore.spec import UpdateStrategy
 from xcore.workload import Workload
 
@@ -29,7 +30,8 @@ _SHORT = 12
 class Surroundings:
     """What every plugin of one controller shares. `controller`: the labels of its pods, in `namespace`; empty outside a cluster.
 
-    `listens`: what is known to listen in the cluster, and no sandbox may reach.
+    `listens`: what is known to listen in the cluster, and no sandbox may reach. `calls`: where plugins call each other, HOST:PORT,
+    of those controllers alone; empty where they do not.
     """
 
     image: str
@@ -37,6 +39,11 @@ class Surroundings:
     namespace: str = ""
     controller: dict[str, str] = field(default_factory=dict)
     listens: tuple[Place, ...] = ()
+    calls: str = ""
+
+    @property
+    def calls_port(self) -> int:
+        return int(self.calls.rpartition(":")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,35 +89,37 @@ _COLLECTIONS = {
 
 
 def wanted(wish: Wish, surroundings: Surroundings) -> list[Object]:
-    """Give all objects in the order they are to be made; raises InvalidBundle for code that does not fit."""
+    """Give all objects in the order they are to be made; raises InvalidBundle for code that does not fit.
+
+    Of the surroundings `calls` is numeric: pods have no resolver.
+    """
     workload = wish.workload
     meta = _meta(workload, surroundings)
     found: list[Object] = [network_policy(workload, surroundings, meta)]
-    code: str | None = None
-    places: dict[str, str] = {}
+    given = Given(workload.image or surroundings.image, calls=surroundings.calls)
     if workload.code is not None:
         bundle = workload.manifest.spec.source.bundle is not None
         made, places = code_map(workload.code, workload.name, meta, bundle=bundle)
-        code = made["metadata"]["name"]
+        given = replace(given, code=made["metadata"]["name"], places=places)
         found.append(made)
     found += [_claim(storage, workload, meta) for storage in workload.manifest.spec.storage]
-    image = workload.image or surroundings.image
-    template = pod_spec(workload, image=image, code=code, places=places)
-    found.append(_deployment(wish, template, meta))
+    found.append(_deployment(wish, pod_spec(workload, given), meta))
     if wish.replicas > 1:
         found.append(_disruption_budget(workload, meta))
     return found
 
 
 def network_policy(workload: Workload, surroundings: Surroundings, meta: Object) -> Object:
-    """Nothing goes out, and only the controller comes in: to the one port."""
-    came_from: list[Object] = []
+    """Only the controller comes in, to the one port; nothing goes out but calls, to the controller as well."""
+    came_from, goes_to = list[Object](), list[Object]()
     if surroundings.namespace:
         peer = {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": surroundings.namespace}},
             "podSelector": {"matchLabels": surroundings.controller},
         }
         came_from.append({"from": [peer], "ports": [{"port": port_of(workload), "protocol": "TCP"}]})
+        if may_call(workload):
+            goes_to.append({"to": [peer], "ports": [{"port": surroundings.calls_port, "protocol": "TCP"}]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -119,7 +128,7 @@ def network_policy(workload: Workload, surroundings: Surroundings, meta: Object)
             "podSelector": {"matchLabels": _selector(workload)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": came_from,
-            "egress": [],
+            "egress": goes_to,
         },
     }
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from xcore.instance_spec import Storage
-from xcore.runtimes.told import CODE_DIR, SECRETS_DIR, environment, is_image
+from xcore.plugin.calling import CALL_TOKEN
+from xcore.runtimes.told import CALLS_DIR, CODE_DIR, SECRETS_DIR, environment, is_image, may_call
 from xcore.spec import ProbeSpec
 from xcore.workload import Workload
 
 PORT = 8080
 CONTAINER = "plugin"
+CALLS_ADDRESS = "PLUGIN_CALLS_ADDRESS"
+# Made for this use alone: the API server takes no such token for its own.
+AUDIENCE, TOKEN_SECONDS = "calls.xcore.dev", 3600
 # No sandbox shares its uid with another: per-uid limits of the kernel would be shared, too.
 FIRST_UID, UIDS = 100_000, 1 << 30
 # Requests still come for a moment after an instance was told to end: routes are read by others.
@@ -27,8 +33,21 @@ RESERVED = 0.1  # of the processor time a plugin may use
 _NAME = "xcore.dev/plugin"
 
 
-def pod_spec(workload: Workload, *, image: str, code: str | None, places: dict[str, str]) -> dict[str, Any]:
-    """Give the spec of the pod. `code`: the ConfigMap that holds it; `places`: its keys, and where each file lies."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a pod is given. `code`: the ConfigMap that holds it; `places`: its keys, and where each file lies.
+
+    `calls`: where it calls other plugins, numeric HOST:PORT; for one that does.
+    """
+
+    image: str
+    code: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+    calls: str = ""
+
+
+def pod_spec(workload: Workload, given: Given) -> dict[str, Any]:
+    """Give the spec of the pod."""
     spec, uid = workload.manifest.spec, uid_of(workload)
     return {
         "automountServiceAccountToken": False,
@@ -57,8 +76,8 @@ def pod_spec(workload: Workload, *, image: str, code: str | None, places: dict[s
                 "matchLabelKeys": ["pod-template-hash"],
             }
         ],
-        "volumes": _volumes(workload, code, places),
-        "containers": [_container(workload, image, code)],
+        "volumes": _volumes(workload, given),
+        "containers": [_container(workload, given)],
         **({"runtimeClassName": spec.runtime_class} if spec.runtime_class else {}),
     }
 
@@ -87,7 +106,7 @@ def _lost(condition: str) -> dict[str, Any]:
     }
 
 
-def _container(workload: Workload, image: str, code: str | None) -> dict[str, Any]:
+def _container(workload: Workload, given: Given) -> dict[str, Any]:
     spec = workload.manifest.spec
     limits = {
         "cpu": f"{round(spec.resources.cpu_cores * 1000)}m",
@@ -97,9 +116,11 @@ def _container(workload: Workload, image: str, code: str | None) -> dict[str, An
     # Memory is never promised twice; processor time that an idle plugin leaves is for the others.
     reserved = f"{max(1, round(spec.resources.cpu_cores * 1000 * RESERVED))}m"
     told = environment(workload, listen={"PORT": str(PORT)})
+    if may_call(workload):
+        told[CALLS_ADDRESS] = given.calls
     return {
         "name": CONTAINER,
-        "image": image,
+        "image": given.image,
         "imagePullPolicy": "IfNotPresent",
         "env": [{"name": name, "value": value} for name, value in told.items()],
         "ports": [{"name": "http", "containerPort": port_of(workload), "protocol": "TCP"}],
@@ -110,17 +131,19 @@ def _container(workload: Workload, image: str, code: str | None) -> dict[str, An
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": _mounts(workload, code),
+        "volumeMounts": _mounts(workload, given),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its last line is why it ended
         "lifecycle": {"preStop": {"sleep": {"seconds": LINGER_SECONDS}}},
         **_probes(workload),
     }
 
 
-def _mounts(workload: Workload, code: str | None) -> list[dict[str, Any]]:
+def _mounts(workload: Workload, given: Given) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    if code is not None:
+    if given.code is not None:
         mounts.append({"name": "code", "mountPath": CODE_DIR, "readOnly": True})
+    if may_call(workload):
+        mounts.append({"name": "calls", "mountPath": CALLS_DIR, "readOnly": True})
     kept = workload.manifest.spec.storage
     mounts += [{"name": _volume_name(storage), "mountPath": storage.mount_path} for storage in kept]
     for number, name in enumerate(_secrets(workload)):
@@ -128,14 +151,19 @@ def _mounts(workload: Workload, code: str | None) -> list[dict[str, Any]]:
     return mounts
 
 
-def _volumes(workload: Workload, code: str | None, places: dict[str, str]) -> list[dict[str, Any]]:
+def _volumes(workload: Workload, given: Given) -> list[dict[str, Any]]:
     size = str(workload.manifest.spec.resources.tmp_bytes)
     volumes: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": size}},  # counts as memory
     ]
-    if code is not None:
-        items = [{"key": key, "path": path} for key, path in places.items()]
-        volumes.append({"name": "code", "configMap": {"name": code, "items": items, "defaultMode": 0o444}})
+    if given.code is not None:
+        items = [{"key": key, "path": path} for key, path in given.places.items()]
+        source = {"name": given.code, "items": items, "defaultMode": 0o444}
+        volumes.append({"name": "code", "configMap": source})
+    if may_call(workload):
+        token = {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": CALL_TOKEN}
+        sources = [{"serviceAccountToken": token}]
+        volumes.append({"name": "calls", "projected": {"sources": sources, "defaultMode": 0o440}})
     for storage in workload.manifest.spec.storage:
         claim = {"claimName": claim_name(workload, storage)}
         volumes.append({"name": _volume_name(storage), "persistentVolumeClaim": claim})

@@ -17,24 +17,26 @@ from xcore.manifest import Manifest
 from xcore.restart import Restarts
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.kubernetes import logs, objects
+from xcore.runtimes.kubernetes.callers import PodName, Running
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.found import (
-    as_it_is,
+    addresses_of,
     complete,
     ended_by_probe,
     instance_of,
     missing_of,
-    revision_of,
     waits_for_volumes,
 )
 from xcore.runtimes.kubernetes.judge import judged
 from xcore.runtimes.kubernetes.kept import Kept, observe
 from xcore.runtimes.kubernetes.limits import problems
-from xcore.runtimes.kubernetes.mirrors import Mirrors
+from xcore.runtimes.kubernetes.mirrors import Mirrors, plugin_of
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
+from xcore.runtimes.kubernetes.probe import is_over, is_probe
 from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.runtimes.kubernetes.state import State, counted, uncounted
+from xcore.runtimes.kubernetes.wording import worded
 from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
 from xcore.workload import LogLine, Workload
@@ -72,7 +74,7 @@ class KubernetesRuntime:
         self._exited = exited
 
     def check(self, manifest: Manifest) -> Sequence[Problem]:
-        return problems(manifest)
+        return problems(manifest, calls=bool(self._surroundings.calls))
 
     def isolates(self, workload: Workload | None) -> tuple[str, str, str]:
         kept = self._kept.get(workload.name) if workload else None
@@ -165,6 +167,15 @@ class KubernetesRuntime:
         async for line in logs.lines_of(self._cluster, pods, lines=lines, follow=follow):
             yield line
 
+    def running(self, pod: PodName) -> Running | None:
+        found = self._mirrors.get("Pod", pod.namespace, pod.name)
+        if found is None or found["metadata"]["uid"] != pod.uid or is_probe(found) or is_over(found):
+            return None
+        plugin = plugin_of(found)
+        kept = self._kept.get(plugin)
+        ours = kept is not None and objects.namespace_of(kept.workload, self._surroundings) == pod.namespace
+        return Running(plugin, instance_of(found).id, addresses_of(found)) if ours else None
+
     # -- one look -----------------------------------------------------------------------------------------------
 
     def _seen(self, plugin: str) -> None:
@@ -249,15 +260,7 @@ class KubernetesRuntime:
         wish = Wish(workload, replicas, state.served if state.broken[0] == workload.revision else "")
         if self._writer.stands(wish):
             return
-        wanted = await asyncio.to_thread(objects.wanted, wish, self._surroundings)
-        made = next(item for item in wanted if item["kind"] == "Deployment")
-        if wish.instead:
-            namespace = made["metadata"]["namespace"]
-            older = await self._writer.template_of(workload.name, namespace, wish.instead)
-            made["spec"]["template"] = older or made["spec"]["template"]
-        elif deployment is not None and revision_of(deployment) == workload.revision:
-            # Nothing is restarted only because a newer controller would word it otherwise.
-            made["spec"]["template"] = as_it_is(deployment)
+        wanted = await worded(wish, self._surroundings, deployment, self._writer.template_of)
         await self._writer.write(wish, wanted)
 
     async def _clear(self, plugin: str) -> float | None:

@@ -1,6 +1,7 @@
 """What is made in a cluster for a plugin, and what no manifest can change about it."""
 
 import base64
+import json
 
 import pytest
 
@@ -8,11 +9,12 @@ from tests.support import manifest
 from xcore.errors import InvalidBundle
 from xcore.manifest import from_dict
 from xcore.runtimes.kubernetes.code import MAX_CODE
+from xcore.runtimes.kubernetes.found import calls_of
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.objects import Surroundings, Wish, wanted
 from xcore.workload import Origin, Workload
 
-SURROUNDINGS = Surroundings("image:1", "plugins", "system", {"app": "xcore"})
+SURROUNDINGS = Surroundings("image:1", "plugins", "system", {"app": "xcore"}, calls="10.96.0.9:8001")
 
 
 def made(code=None, *, replicas=1, image="", name="hello", origin=None, **spec):
@@ -161,9 +163,33 @@ def test_an_image_is_asked_where_it_says_and_else_by_a_connection():
     ],
 )
 def test_what_a_cluster_cannot_honour_is_named(spec, field):
-    assert [p.field for p in problems(manifest(**{"source": {"configMap": "code"}, **spec}))] == [
-        f"spec.{field}"
-    ]
+    told = manifest(**{"source": {"configMap": "code"}, **spec})
+    assert [p.field for p in problems(told, calls=False)] == [f"spec.{field}"]
+
+
+def test_calls_are_honoured_where_the_controllers_take_them():
+    assert problems(manifest(source={"configMap": "code"}, calls=["stock"]), calls=True) == []
+
+
+def test_who_calls_is_let_out_to_the_controllers_port_for_it_and_gets_a_token_for_nothing_else():
+    """Told where by a number, for it has no resolver; without `calls` there is no trace of any of it."""
+    objects, quiet = made(calls=["stock"]), made()
+    ((rule,),) = [objects["NetworkPolicy"]["spec"]["egress"]]
+    assert rule["ports"] == [{"port": 8001, "protocol": "TCP"}]
+    assert rule["to"] == objects["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "calls"]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/run/calls", True)
+    (volume,) = [volume["projected"] for volume in pod["volumes"] if volume["name"] == "calls"]
+    token = {"audience": "calls.xcore.dev", "expirationSeconds": 3600, "path": "token"}
+    assert volume == {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}
+    assert pod["automountServiceAccountToken"] is False
+    told = {item["name"]: item["value"] for item in container["env"]}
+    assert (told["PLUGIN_CALLS"], told["PLUGIN_CALLS_ADDRESS"]) == ("/run/calls", "10.96.0.9:8001")
+    assert calls_of(objects["Deployment"]) == "10.96.0.9:8001"
+    assert "calls" not in json.dumps(quiet).lower()
+    assert calls_of(quiet["Deployment"]) == ""
 
 
 def test_storage_is_a_claim_that_outlives_the_plugin_unless_it_is_to_be_deleted():
