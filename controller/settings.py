@@ -7,8 +7,6 @@ line: which setting, what is allowed, what was found (secrets are never repeated
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,23 +22,20 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from controller import values
+from controller.complaints import PREFIX, Places, complaint, no_setting
 from sandbox_image.tag import image_tag
 from xcore import yamlsafe
 from xcore.errors import Invalid, InvalidManifest, Problem
 from xcore.fields import IMAGE, Label, wrong
 from xcore.yamlsafe import Lines
 
-PREFIX = "XCORE_"
 # Not of the controller: where the command line finds it, and what tests set for themselves.
 CONFIG_VARIABLE = "XCORE_CONFIG"
 _OTHER_VARIABLES = frozenset({"XCORE_URL", "XCORE_KEY", CONFIG_VARIABLE})
 _TEST_PREFIX = "XCORE_TEST_"
-_LONGEST_SHOWN = 60
-_SECRET = frozenset({"admin_key", "database_url", "integrations"})  # or may hold some
 
 
 class InvalidSettings(Invalid):
@@ -217,15 +212,15 @@ def load(config: Path | None = None) -> Settings:
     named = os.environ.get(CONFIG_VARIABLE)
     config = config or (Path(named) if named else None)
     written, lines = _read(config) if config else ({}, {})
-    file = config.name if config else ""
-    problems = [*_unknown_variables(os.environ), *_unknown_keys(written, lines, file)]
+    places = Places(os.environ, lines, config.name if config else "")
+    problems = [*_unknown_variables(places), *_unknown_keys(written, places)]
     if problems:
         raise InvalidSettings("there are settings nobody knows", problems)
     try:
         return Settings.model_validate({**written, **EnvSettingsSource(_Environment)()})
     except ValidationError as error:
         found = error.errors(include_url=False)
-        told = [_complaint(details, os.environ, lines, file) for details in found]
+        told = [complaint(details, Settings.model_fields, places) for details in found]
         raise InvalidSettings("the settings are not valid", told) from None
 
 
@@ -257,54 +252,17 @@ def _read(config: Path) -> tuple[dict[str, Any], Lines]:
     return data, lines
 
 
-def _unknown_variables(environment: Mapping[str, str]) -> Iterator[Problem]:
+def _unknown_variables(places: Places) -> Iterator[Problem]:
     known = [*variables(), *_OTHER_VARIABLES]
-    for name in sorted(environment):
+    for name in sorted(places.environment):
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TEST_PREFIX):
-            yield Problem(name, _no_setting(upper, known))
+            yield Problem(name, no_setting(upper, known))
 
 
-def _unknown_keys(written: Mapping[str, Any], lines: Lines, file: str) -> Iterator[Problem]:
+def _unknown_keys(written: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     known = list(Settings.model_fields)
     for name in written:
         if name not in known:
             field = yamlsafe.dotted((name,))
-            yield Problem(field, f"{_where(name, lines, file)}{_no_setting(name.lower(), known)}")
-
-
-def _no_setting(name: str, known: Sequence[str]) -> str:
-    bare = {setting.removeprefix(PREFIX): setting for setting in known}
-    close = [bare[match] for match in difflib.get_close_matches(name.removeprefix(PREFIX)[:63], bare, n=1)]
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-    return f"is not a setting; {hint}"
-
-
-def _where(name: str, lines: Lines, file: str) -> str:
-    return f"{file} line {lines[name,]}: " if (name,) in lines else ""
-
-
-def _complaint(details: ErrorDetails, environment: Mapping[str, str], lines: Lines, file: str) -> Problem:
-    path = (*details["loc"], *details.get("ctx", {}).get("at", ()))
-    name = str(path[0])
-    variable = f"{PREFIX}{name.upper()}"
-    from_environment = any(key.upper() == variable and value for key, value in environment.items())
-    sentence = details["msg"] if details["type"] == "wrong" else f"must be {_rule(details)}{_got(details)}"
-    if from_environment or (name,) not in lines:
-        return Problem(variable, sentence)
-    return Problem(name, f"{_where(name, lines, file)}{sentence}")
-
-
-def _rule(details: ErrorDetails) -> str:
-    if details["type"] == "literal_error":
-        return str(details["ctx"]["expected"]).replace("'", "")
-    extra = Settings.model_fields[str(details["loc"][0])].json_schema_extra
-    return str(extra["allowed"]) if isinstance(extra, dict) else "valid"
-
-
-def _got(details: ErrorDetails) -> str:
-    value = details.get("input")
-    if details["loc"][0] in _SECRET or not isinstance(value, str | int | float):
-        return ""
-    shown = str(value)
-    return f", got {json.dumps(shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '…')}"
+            yield Problem(field, f"{places.line(name)}{no_setting(name.lower(), known)}")
