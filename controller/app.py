@@ -24,6 +24,7 @@ from controller.banner import Banner
 from controller.calling import answering, hang_up, tell_of_ungranted
 from controller.dataplane.chains import Chains
 from controller.dataplane.plane import DataPlane
+from controller.dataplane.proxies import Proxies
 from controller.engines import choose_engine
 from controller.ground import Ground, in_cluster, machine_ground
 from controller.listening import listen
@@ -168,6 +169,7 @@ def compose(
     plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
     if ground.port is not None:
         plane.chains = Chains(ground.port.here)
+    plane.proxies = Proxies(settings.trusted_proxies)
     tell_of_ungranted(manager.routes, granted)
     agenda, later = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(

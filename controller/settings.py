@@ -151,6 +151,18 @@ class Settings(BaseModel):
             "origins such as https://shop.example: a JSON list, or with commas between them"
         ),
     )
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(values.network)], ...],
+        NoDecode,
+        BeforeValidator(values.listed),
+    ] = Field(
+        (),
+        max_length=100,
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto say whom a request is from.",
+        json_schema_extra=_allowed(
+            "at most 100 addresses and networks such as 192.0.2.7 and 10.0.0.0/8: a JSON list, or with commas between them"
+        ),
+    )
     sandbox_image: str = Field(
         default_factory=image_tag,
         pattern=IMAGE,

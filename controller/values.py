@@ -85,6 +85,20 @@ def from_here(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def network(value: str) -> str:
+    """An address is a network of one. Never that of everybody, for then each client could say who it is."""
+    if "%" in value:
+        raise ValueError(value)  # zones are names of this machine's interfaces
+    found, here = ipaddress.ip_network(value, strict=False), ipaddress.ip_interface(value).ip
+    if here != found.network_address:
+        raise wrong(f"must be a network without host bits: {found}, or {here} for that address alone")
+    if isinstance(here, ipaddress.IPv6Address) and here.ipv4_mapped is not None:
+        found = ipaddress.ip_network((here.ipv4_mapped, found.prefixlen - 96))
+    if found.prefixlen == 0:
+        raise wrong(f"must not be everybody ({found}): then each client could say who it is")
+    return str(found)
+
+
 def origin(value: str) -> str:
     if not _ORIGIN.fullmatch(value):
         raise wrong(

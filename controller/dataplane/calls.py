@@ -103,6 +103,9 @@ class CallProtocol(DataPlaneProtocol):
     def _exchange_of(self, request: Request) -> Exchange:
         return CallExchange(self._plane, self, request, self._identify, self._belongs)
 
+    def _is_proxy(self) -> bool:
+        return False  # wherever an instance calls from, it speaks for itself
+
     def _is_deferred(self, request: Request) -> bool:  # noqa: ARG002  its signature
         return False  # a call ends with the request it belongs to
 

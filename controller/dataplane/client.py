@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from controller.dataplane.proxies import Sender
+
 
 class Client(Protocol):
     """What an exchange needs of whoever sent its request. Nothing here waits or raises."""
@@ -14,13 +16,8 @@ class Client(Protocol):
         ...
 
     @property
-    def address(self) -> str:
-        """Where it is, without its port."""
-        ...
-
-    @property
-    def forwarded_lines(self) -> bytes:
-        """Whole lines that tell a plugin where the request came from."""
+    def sender(self) -> Sender:
+        """Whom the request is from that is under way."""
         ...
 
     def write(self, data: bytes) -> None: ...

@@ -71,7 +71,7 @@ class Exchange(Flow):
             self._queue_until = self._started + way.queue_seconds
 
     def _judge(self) -> Policy:
-        return admit(self.request, self._way, self._plane.gate, self._client.address)
+        return admit(self.request, self._way, self._plane.gate, self._client.sender.address)
 
     def admitted(self) -> None:
         """There is a place for this request."""
@@ -137,7 +137,7 @@ class Exchange(Flow):
         lines = self._policy.lines
         if self._way.calls and self._target is not None:
             lines += self._plane.chains.enter(self._target.instance, self)
-        head = request.head(lines, client.forwarded_lines, cut=self._way.cut)
+        head = request.head(lines, client.sender.lines, cut=self._way.cut)
         upstream.transport.write(head)
         if client.write_paused:
             upstream.transport.pause_reading()  # it still has to read an earlier answer

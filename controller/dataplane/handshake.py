@@ -123,7 +123,7 @@ def _words(value: bytes | None) -> list[bytes]:
 def check_origin(request: Request, allowed: AbstractSet[bytes]) -> None:
     """Refuse a page of another site (CWE-1385). What is no browser sends no Origin, and lives by its key.
 
-    Whether a client came by TLS is not known behind a proxy, so either scheme of our own host is ours.
+    Whether a client came by TLS is not known behind every proxy, so either scheme of our own host is ours.
     """
     origins = [value for name, value in request.handshake or () if name == b"origin"]
     if not origins:

@@ -12,6 +12,7 @@ import httptools
 from controller.dataplane.admission import admit
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
+from controller.dataplane.proxies import Sender
 from controller.dataplane.request import Request
 from controller.dataplane.target import parse_target
 from controller.dataplane.way import Policy
@@ -66,8 +67,7 @@ class _Inward:
     """Stands where a client's connection stands, and reads the answer."""
 
     write_paused = False
-    address = ""
-    forwarded_lines = b""
+    sender = Sender()
 
     def __init__(self) -> None:
         self.told: asyncio.Future[Told] = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from controller.dataplane.chains import Chains
 from controller.dataplane.limits import Bulkhead
+from controller.dataplane.proxies import Proxies
 from controller.dataplane.upstream import IDLE_SECONDS, IMAGE_IDLE_SECONDS, Pool, dialler
 from controller.dataplane.way import BUCKETS, Counters, Way
 from integrations.gate import Gate
@@ -45,6 +46,7 @@ class DataPlane:
         self.nowhere = Way()
         self.draining = False
         self.defers = False  # whether calls may be taken in now and made later
+        self.proxies = Proxies()  # whose word is taken on whom a request is from
         self._pools: dict[Target, Pool] = {}
         self._ids = itertools.count(secrets.randbits(48))
         self._timer: asyncio.TimerHandle | None = None

@@ -21,6 +21,7 @@ from controller.dataplane import headers as rules
 from controller.dataplane.ending import EndingProtocol
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
+from controller.dataplane.proxies import Sender
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.target import PREFIX, is_plain, parse_target
 from controller.dataplane.websocket import WebSocketExchange
@@ -56,15 +57,15 @@ class DataPlaneProtocol(EndingProtocol):
         self._quiet_bytes = 0  # since the parser last told something
         self._dated: object = None
         self._date_lines = b""
-        self.forwarded_lines = b""
+        self.sender = self._peer = Sender()
+        self._passes_on = False  # whether a proxy is connected, so that each request says whom it is from
 
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        client = self.client[0].encode() if self.client else b"unknown"
-        proto = (self.scheme or "http").encode()
-        self.forwarded_lines = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (client, proto)
+        self.sender = self._peer = Sender(self.client[0] if self.client else "", self.scheme or "http")
+        self._passes_on = self._is_proxy()
 
     def data_received(self, data: bytes) -> None:
         self._idle_since = 0.0
@@ -129,6 +130,8 @@ class DataPlaneProtocol(EndingProtocol):
             raise _headers_too_large()
         self._quiet_bytes = 0
         request = Request(parser.get_method(), self.url, parser.get_http_version(), headers)
+        if self._passes_on:
+            self.sender = self._plane.proxies.sender(self._peer, headers)
         if parser.should_upgrade() and (not request.complete or request.upgrade is None):
             raise Refusal("MalformedRequest", "an upgrade with a body, and CONNECT, are not served here")
         if request.deferred and request.target.startswith(PREFIX) and self._is_deferred(request):
@@ -164,6 +167,9 @@ class DataPlaneProtocol(EndingProtocol):
     def _busy(self) -> bool:
         return self._exchange is not None or (self.cycle is not None and not self.cycle.response_complete)
 
+    def _is_proxy(self) -> bool:
+        return self._plane.proxies.include(self._peer)
+
     def _begin_exchange(self, request: Request) -> None:
         target = parse_target(request.target)
         if target is None:
@@ -186,6 +192,8 @@ class DataPlaneProtocol(EndingProtocol):
     def _to_asgi(self, request: Request, headers: rules.Headers) -> None:
         super().on_message_begin()
         self.url, self.scope["headers"] = request.target, headers
+        if self._passes_on:
+            self.scope["client"], self.scope["scheme"] = (self.sender.address, 0), self.sender.scheme
         self.expect_100_continue = request.expects
         super().on_headers_complete()
 
@@ -245,11 +253,6 @@ class DataPlaneProtocol(EndingProtocol):
     @property
     def write_paused(self) -> bool:
         return self.flow.write_paused
-
-    @property
-    def address(self) -> str:
-        """The client's, without its port."""
-        return self.client[0] if self.client else ""
 
     @property
     def is_ahead(self) -> bool:

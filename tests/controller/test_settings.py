@@ -82,8 +82,26 @@ def test_lists_are_json_or_commas(text, monkeypatch):
 
 def test_lists_in_the_file(file):
     """In the file a list is a list, and an address is the network of one."""
-    settings = load(file("trusted: [a, b]\n"))
+    settings = load(file("trusted: [a, b]\ntrusted_proxies: [10.0.0.0/8, 192.0.2.7, 'fd00::1']\n"))
     assert settings.trusted == ("a", "b")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "192.0.2.7/32", "fd00::1/128")
+
+
+@pytest.mark.parametrize(
+    "text", ["10.0.0.0/8, fd00::/8", '["10.0.0.0/8", "fd00::/8"]', "::ffff:10.0.0.0/104,fd00::/8"]
+)
+def test_proxies_are_addresses_and_networks(text, monkeypatch):
+    """An IPv4 network is one, also as a socket for both writes it; read twice, it stays the same."""
+    monkeypatch.setenv("XCORE_TRUSTED_PROXIES", text)
+    settings = load()
+    assert settings.trusted_proxies == ("10.0.0.0/8", "fd00::/8")
+    assert Settings(**settings.model_dump()).trusted_proxies == settings.trusted_proxies
+
+
+ANY_PROXY = (
+    "must be at most 100 addresses and networks such as 192.0.2.7 and 10.0.0.0/8: "
+    "a JSON list, or with commas between them"
+)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +140,43 @@ def test_lists_in_the_file(file):
                 "host:٣",
                 "http://host:1",
                 "fd00::1:80",
+            )
+        ],
+        *[
+            ("XCORE_TRUSTED_PROXIES", value, f'{ANY_PROXY}, got "{value}"')
+            for value in (
+                "proxy.example",
+                "10.0.0",
+                "10.0.0.0/33",
+                "010.0.0.1",
+                "*",
+                "fe80::1%eth0",
+                "10.0.0.1:80",
+            )
+        ],
+        ("XCORE_TRUSTED_PROXIES", ",".join(["10.0.0.1"] * 101), ANY_PROXY),
+        ("XCORE_TRUSTED_PROXIES", "[10]", f'{ANY_PROXY}, got "10"'),
+        *[
+            (
+                "XCORE_TRUSTED_PROXIES",
+                value,
+                f"must be a network without host bits: {alternatives} for that address alone",
+            )
+            for value, alternatives in (
+                ("192.0.2.1,10.0.0.1/8", "10.0.0.0/8, or 10.0.0.1"),
+                ("fd00::1/8", "fd00::/8, or fd00::1"),
+            )
+        ],
+        *[
+            (
+                "XCORE_TRUSTED_PROXIES",
+                value,
+                f"must not be everybody ({told}): then each client could say who it is",
+            )
+            for value, told in (
+                ("0.0.0.0/0", "0.0.0.0/0"),
+                ("10.0.0.1,::/0", "::/0"),
+                ("::ffff:0:0/96", "0.0.0.0/0"),
             )
         ],
         ("XCORE_LOG_LEVEL", "loud", 'must be debug, info, warning or error, got "loud"'),

@@ -13,6 +13,7 @@ import uvicorn
 
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.protocol import DataPlaneProtocol
+from controller.dataplane.proxies import Proxies
 from integrations.gate import Gate
 from integrations.grants import Grant, Role
 from tests.support import document, until
@@ -201,10 +202,11 @@ class Upstream:
 class Front:
     """uvicorn with the data plane, a route table, and whatever a test puts into it."""
 
-    def __init__(self, *, auth=False, app=None, keep_alive=5, granted=()):
+    def __init__(self, *, auth=False, app=None, keep_alive=5, granted=(), proxies=()):
         self.suspected = []
         self.routes = RouteTable(self.suspected.append)
         self.plane = DataPlane(self.routes, Gate(ADMIN) if auth else None, granted=frozenset(granted))
+        self.plane.proxies = Proxies(proxies)
         self.targets = []
         self.asgi = []
         self._instances = 0

@@ -9,10 +9,11 @@ import pytest
 
 from controller.dataplane.calls import MAX_CALLS, answers
 from controller.dataplane.chains import MAX_DEPTH
+from controller.dataplane.proxies import Proxies
 from tests.controller.dataplane.support import SECONDS, Client, Front, canned, ok, request
 from tests.support import until
 from xcore.plugin.calling import CALL_SOCKET, CALL_TOKEN, MAX_ANSWER, SERVING, CallFailed, Serving, calls_in
-from xcore.runtimes.callsockets import BACKLOG, CONNECTIONS, CallSockets
+from xcore.runtimes.callsockets import BACKLOG, CONNECTIONS, Caller, CallSockets
 
 CLIENTS = []
 NAMES = ["shop", "stock", "mail", *(f"p{number}" for number in range(MAX_DEPTH + 2))]
@@ -136,6 +137,23 @@ async def test_a_plugin_cannot_tell_the_other_that_somebody_else_called(calling)
     ).status == 200
     assert stock.journal[0].all("xcore-caller") == ["shop"]
     assert "192.0.2.1" not in stock.journal[0]["x-forwarded-for"]
+
+
+async def test_a_plugin_is_no_proxy_wherever_it_calls_from(calling):
+    """Not even from an address that is a trusted proxy's: what it says of others is not read."""
+    plane = calling.front.plane
+    plane.proxies = Proxies(["127.0.0.0/8"])
+    stock = await calling.front.upstream(name="stock")
+    await calling.shop()
+    caller, loop = Caller("shop", "shop-1", "proof"), asyncio.get_running_loop()
+    server = await loop.create_server(lambda: answers(plane)(caller, lambda: None), "127.0.0.1", 0)
+    client = Client(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+    CLIENTS.append(client)
+    said = ("Authorization: Bearer proof", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https")
+    assert (await client.ask(request("POST", "/app/stock/take", *said))).status == 200
+    server.close()
+    [message] = stock.journal
+    assert (message["x-forwarded-for"], message["x-forwarded-proto"]) == ("127.0.0.1", "http")
 
 
 @pytest.mark.parametrize(
