@@ -7,7 +7,9 @@ import secrets
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.api.problems import problem_body, problem_of
 from controller.dataplane.headers import request_id_of
@@ -24,19 +26,35 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unknown)
-    app.middleware("http")(_with_our_headers)
+    app.add_middleware(_OurHeaders)
 
 
-async def _with_our_headers(request: Request, call_next):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    given = request_id_of(request.headers.raw)
-    request.state.request_id = given.decode() if given else secrets.token_hex(8)
-    response = await call_next(request)
-    response.headers["x-request-id"] = request.state.request_id
-    response.headers.update(_NO_SNIFF)
-    age = request.app.state.database.age
-    if age is not None and request.url.path.startswith("/api/"):
-        response.headers["age"] = str(int(age))  # RFC 9111: rows are told from memory
-    return response
+class _OurHeaders:
+    """Around all answers. Not a function for Starlette's own middleware: that one ends an answer a moment after its last byte,
+    when a client that is quick has already sent its next request, which then looks pipelined.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = request_id_of(scope["headers"])
+        request_id = given.decode() if given else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update({"x-request-id": request_id, **_NO_SNIFF})
+                age = scope["app"].state.database.age
+                if age is not None and scope["path"].startswith("/api/"):
+                    headers["age"] = str(int(age))  # RFC 9111: rows are told from memory
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
 
 
 async def _known(request: Request, error: Exception) -> Response:
