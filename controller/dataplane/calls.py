@@ -122,7 +122,7 @@ class PortProtocol(CallProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not self._port.enter(transport, self.address):
+        if not self._port.enter(transport, self.sender.address):
             transport.abort()
 
 
@@ -140,7 +140,7 @@ class CallExchange(Exchange):
         self._finding: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        who = self._identify(self.request.key or b"", self._client.address)
+        who = self._identify(self.request.key or b"", self._client.sender.address)
         if who is None or isinstance(who, Caller):
             self._begin_as(who)
             return

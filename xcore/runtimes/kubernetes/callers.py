@@ -24,7 +24,10 @@ from xcore.clock import Clock
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.callsockets import Caller
 from xcore.runtimes.kubernetes.client import Cluster, Object, Refusal
+from xcore.runtimes.kubernetes.found import addresses_of, instance_of
+from xcore.runtimes.kubernetes.mirrors import plugin_of
 from xcore.runtimes.kubernetes.pod import AUDIENCE
+from xcore.runtimes.kubernetes.probe import is_over, is_probe
 
 AGAIN_SECONDS = 1.0  # after a token that was no good
 REVIEW_SECONDS = 5.0
@@ -95,7 +98,8 @@ class PodCallers:
         if token is None or token.ends <= self._clock.time():
             return None
         running = self._find(token.pod)
-        if running is None or address not in running.addresses:
+        # A socket for both families writes an IPv4 address so (RFC 4291 section 2.5.5.2).
+        if running is None or address.removeprefix("::ffff:") not in running.addresses:
             return None
         return self._caller(token.pod) if known else self._find_out(token)
 
@@ -149,6 +153,13 @@ class PodCallers:
         self._callers = {
             name: caller for name, caller in self._callers.items() if name in alive or caller.busy
         }
+
+
+def running_as(pod: PodName, item: Object | None) -> Running | None:
+    """Read what runs by that name from the pod that has it now; another one of the name, a probe, one that has ended: nothing."""
+    if item is None or item["metadata"]["uid"] != pod.uid or is_probe(item) or is_over(item):
+        return None
+    return Running(plugin_of(item), instance_of(item).id, addresses_of(item))
 
 
 def read(text: bytes) -> _Token | None:

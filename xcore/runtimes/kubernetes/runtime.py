@@ -17,10 +17,9 @@ from xcore.manifest import Manifest
 from xcore.restart import Restarts
 from xcore.runtimes.hints import Hints
 from xcore.runtimes.kubernetes import logs, objects
-from xcore.runtimes.kubernetes.callers import PodName, Running
+from xcore.runtimes.kubernetes.callers import PodName, Running, running_as
 from xcore.runtimes.kubernetes.client import Cluster, Object
 from xcore.runtimes.kubernetes.found import (
-    addresses_of,
     complete,
     ended_by_probe,
     instance_of,
@@ -32,7 +31,6 @@ from xcore.runtimes.kubernetes.kept import Kept, observe
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors, plugin_of
 from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
-from xcore.runtimes.kubernetes.probe import is_over, is_probe
 from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.runtimes.kubernetes.state import State, counted, uncounted
@@ -168,13 +166,12 @@ class KubernetesRuntime:
             yield line
 
     def running(self, pod: PodName) -> Running | None:
-        found = self._mirrors.get("Pod", pod.namespace, pod.name)
-        if found is None or found["metadata"]["uid"] != pod.uid or is_probe(found) or is_over(found):
+        """See `Find`."""
+        item = self._mirrors.get("Pod", pod.namespace, pod.name)
+        kept = self._kept.get(plugin_of(item)) if item else None
+        if kept is None or objects.namespace_of(kept.workload, self._surroundings) != pod.namespace:
             return None
-        plugin = plugin_of(found)
-        kept = self._kept.get(plugin)
-        ours = kept is not None and objects.namespace_of(kept.workload, self._surroundings) == pod.namespace
-        return Running(plugin, instance_of(found).id, addresses_of(found)) if ours else None
+        return running_as(pod, item)
 
     # -- one look -----------------------------------------------------------------------------------------------
 

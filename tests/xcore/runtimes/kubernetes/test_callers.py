@@ -10,7 +10,15 @@ from hypothesis import given, strategies as st
 
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.callsockets import Caller
-from xcore.runtimes.kubernetes.callers import AGAIN_SECONDS, AT_ONCE, PodCallers, PodName, Running, read
+from xcore.runtimes.kubernetes.callers import (
+    AGAIN_SECONDS,
+    AT_ONCE,
+    PodCallers,
+    PodName,
+    Running,
+    read,
+    running_as,
+)
 from xcore.runtimes.kubernetes.client import Refusal
 from xcore.runtimes.kubernetes.pod import AUDIENCE
 from xcore.testing import FakeClock
@@ -94,7 +102,7 @@ async def test_the_api_server_is_asked_once_for_each_token(callers, server):
     """Then it is known at once who calls, as one and the same caller: also by the next token."""
     first = await who(callers, token())
     assert (first.plugin, first.instance) == ("shop", "shop-1")
-    assert callers.identify(token(), "fd00::7") is first
+    assert [callers.identify(token(), also) for also in ("fd00::7", f"::ffff:{HERE}")] == [first, first]
     assert await who(callers, token(seconds=7200)) is first
     assert callers.identify(token(), HERE) is first
     assert len(server.asked) == 2
@@ -213,6 +221,32 @@ async def test_a_pod_that_has_gone_is_nobody(callers, pods):
     assert (again.instance, again is first) == ("shop-1-1", False)
     del pods.running[SHOP]
     assert await who(callers, token()) is None
+
+
+def pod(uid="uid-1", *, phase="Running", restarts=0, **labels):
+    """A pod as the cluster tells it."""
+    labels = {"xcore.dev/plugin": "shop", **{f"xcore.dev/{name}": value for name, value in labels.items()}}
+    started = "2026-01-01T00:00:00Z"
+    addresses = [{"ip": HERE}, {"ip": "fd00::7"}]
+    status = {"phase": phase, "startTime": started, "podIP": HERE, "podIPs": addresses}
+    return {
+        "metadata": {"name": "shop-1", "namespace": "plugins", "uid": uid, "labels": labels},
+        "spec": {"containers": [{"name": "plugin", "ports": [{"containerPort": 8080}]}]},
+        "status": {**status, "containerStatuses": [{"name": "plugin", "restartCount": restarts}]},
+    }
+
+
+def test_what_runs_by_a_name_is_read_from_its_pod():
+    """With all its addresses; started again it is another instance."""
+    assert running_as(SHOP, pod()) == Running("shop", "shop-1", frozenset({HERE, "fd00::7"}))
+    assert running_as(SHOP, pod(restarts=2)).instance == "shop-1-2"
+
+
+@pytest.mark.parametrize(
+    "item", [None, pod("uid-3"), pod(phase="Failed"), pod(phase="Succeeded"), pod(probe="true")]
+)
+def test_another_pod_of_the_name_an_ended_one_and_a_probe_are_nobody(item):
+    assert running_as(SHOP, item) is None
 
 
 async def test_nothing_is_kept_of_pods_that_have_gone(callers, pods, clock):
