@@ -30,6 +30,7 @@ REASONS: dict[str, Kind] = {
     "KeyNotFound": Kind(404, "Key not found", "client"),
     "RevisionNotFound": Kind(404, "Revision not found", "client"),
     "MethodNotAllowed": Kind(405, "Method not allowed", "client"),
+    "RequestTimeout": Kind(408, "Request too slow", "client"),
     "Conflict": Kind(409, "Conflict", "client"),
     "RouteConflict": Kind(409, "The name is taken", "client"),
     "PreconditionFailed": Kind(412, "Precondition failed", "client"),

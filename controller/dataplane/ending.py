@@ -1,4 +1,4 @@
-"""How a client's connection ends: after its last answer has arrived, when it has been idle, when it does not read."""
+"""How a client's connection ends: after its last answer has arrived, when it asks nothing or too slowly, when it does not read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from controller.dataplane.plane import DataPlane
 
 # How long a client may go on sending before a connection that is to end is cut under it.
 LINGER_SECONDS = 2.0
+# How long a new client has to begin, and each to send the whole head it has begun: many that never end would hold everything.
+HEAD_SECONDS = 10.0
 # How long an unread answer may hold a connection that is to end.
 STALL_SECONDS = 30.0
 
@@ -33,12 +35,26 @@ class EndingProtocol(HttpToolsProtocol):
         self._plane = plane
         self._in_message = False  # the client is in the middle of a request, or sends what nobody will read
         self._ignoring = False  # what arrives now belongs to no request we serve
-        self._idle_since = 0.0  # when the last answer to `/app/` was whole; 0 while a request is under way
+        self._in_head = False
+        self._head_until = 0.0  # when the next head has to have begun, or this one to be whole
         self._end: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def _busy(self) -> bool:
         """Whether a request is being answered."""
+
+    @abstractmethod
+    def _late(self) -> None:
+        """The head of a request did not come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_until = self._plane.clock() + HEAD_SECONDS
+        self._watch_idleness(HEAD_SECONDS)
+
+    def _head_begins(self) -> None:
+        self._in_message = self._in_head = True
+        self._head_until = self._plane.clock() + HEAD_SECONDS
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ignoring = True
@@ -89,20 +105,24 @@ class EndingProtocol(HttpToolsProtocol):
             self.flow.pause_reading()  # first the client reads what it has asked for
         else:
             self.flow.resume_reading()
-        self._idle_since = self._plane.clock()
+        self._head_until = self._plane.clock() + self.timeout_keep_alive
         if self.timeout_keep_alive_task is None:
             self._watch_idleness(self.timeout_keep_alive)
 
     def _watch_idleness(self, seconds: float) -> None:
+        # Never later than a connection may have become idle and been so for long enough.
+        seconds = min(seconds, self.timeout_keep_alive)
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close if idle. One timer serves many requests: it looks when the last one ended, and waits the rest."""
+        """Close if idle, or too slow. One timer serves many requests: it looks until when there is time, and waits the rest."""
         self.timeout_keep_alive_task = None
-        if self._busy() or self._in_message or self._ignoring:
+        if self._busy() or self._ignoring or (self._in_message and not self._in_head):
             return
-        left = self._idle_since + self.timeout_keep_alive - self._plane.clock()
+        left = self._head_until - self._plane.clock()
         if left > 0:
             self._watch_idleness(left)
+        elif self._in_head:
+            self._late()
         else:
             self._close()

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from controller.api.problems import problem_body
 from controller.dataplane import headers as rules
-from controller.dataplane.ending import EndingProtocol
+from controller.dataplane.ending import HEAD_SECONDS, EndingProtocol
 from controller.dataplane.exchange import Exchange
 from controller.dataplane.plane import DataPlane
 from controller.dataplane.proxies import Sender
@@ -68,7 +68,6 @@ class DataPlaneProtocol(EndingProtocol):
         self._passes_on = self._is_proxy()
 
     def data_received(self, data: bytes) -> None:
-        self._idle_since = 0.0
         if self._ignoring:
             return
         self._quiet_bytes += len(data)
@@ -109,7 +108,7 @@ class DataPlaneProtocol(EndingProtocol):
             self._ignoring = self._in_message = True
             self._last_answer()
             raise _Stop
-        self._in_message = True
+        self._head_begins()
         self.url, self.headers = b"", []
 
     def on_url(self, url: bytes) -> None:
@@ -125,6 +124,7 @@ class DataPlaneProtocol(EndingProtocol):
 
     def on_headers_complete(self) -> None:
         headers, parser = self.headers, self.parser
+        self._in_head = False
         self.headers = []  # what comes now are trailers: never merged (RFC 9110 section 6.5.1)
         if self._quiet_bytes > MAX_HEAD and rules.size(headers) > MAX_HEAD:
             raise _headers_too_large()
@@ -223,6 +223,10 @@ class DataPlaneProtocol(EndingProtocol):
         else:
             _log.error("an error of ours while a request was read", exc_info=cause)
             self._refused(Refusal("Internal", "an error of the controller; it is in its log"))
+
+    def _late(self) -> None:
+        detail = f"the head of a request has {HEAD_SECONDS:g} s to arrive"
+        self._refused(Refusal("RequestTimeout", detail))
 
     def _refused(self, refusal: Refusal) -> None:
         """Tell the client why, unless an answer to it has begun, and hang up."""
