@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -14,10 +11,10 @@ from tests.cluster import enforcer
 from tests.cluster.commands import wait_for
 from tests.cluster.fixtures import Cluster
 from tests.controller.callers import GRANTED, LEFT, SHOP, STOCK, check
-from tests.harness import Answer
 from tests.kubernetes.release import Release, released
-from tests.kubernetes.serving import controllers, service_of
-from tests.kubernetes.wanting import apply, code, comes, plugin, pods, ready
+from tests.kubernetes.remote import Remote, coded, remote_of
+from tests.kubernetes.serving import controllers
+from tests.kubernetes.wanting import apply, comes, pods, ready
 
 pytestmark = pytest.mark.kubernetes
 PROBER = """
@@ -63,39 +60,11 @@ PROBER = """
 """
 
 
-@dataclass
-class Remote:
-    """A release, as a client outside has it; what `check` needs of one."""
-
-    release: Release
-    url: str
-    key: str
-
-    def request(self, method: str, path: str, **more: Any) -> Answer:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        answer = httpx.request(method, self.url + path, headers=headers, timeout=30, trust_env=False, **more)
-        return Answer(answer.status_code, answer.headers, answer.content)
-
-    def call(self, name: str, action: str, arguments: dict[str, Any] | None = None) -> Answer:
-        return self.request("POST", f"/app/{name}/{action}", json=arguments or {})
-
-    def wait_ready(self, name: str) -> None:
-        ready(self.release, name)
-
-    def at(self, url: str) -> Remote:
-        return Remote(self.release, url, self.key)
-
-
-def made(name: str, text: str, entry: str, **spec: Any) -> list[dict[str, Any]]:
-    source = {"source": {"configMap": f"{name}-code"}, "entrypoint": f"main:{entry}", "config": {}}
-    return [code(f"{name}-code", textwrap.dedent(text)), plugin(name, **source, **spec)]
-
-
 CALLERS = [
-    *made("shop", SHOP, "Shop", calls=["stock", "absent", "ungranted"]),
-    *made("stock", STOCK, "Stock", calls=["shop"]),
-    *made("prober", PROBER, "Prober", calls=["stock"]),
-    *made("quiet", PROBER, "Prober"),
+    *coded("shop", SHOP, "Shop", calls=["stock", "absent", "ungranted"]),
+    *coded("stock", STOCK, "Stock", calls=["shop"]),
+    *coded("prober", PROBER, "Prober", calls=["stock"]),
+    *coded("quiet", PROBER, "Prober"),
 ]
 
 
@@ -123,7 +92,7 @@ def remote(
         apply(release, *CALLERS)
         for name in ("shop", "stock", "prober", "quiet"):
             ready(release, name)
-        yield Remote(release, service_of(release), release.key())
+        yield remote_of(release)
 
 
 def test_a_plugin_calls_another_from_a_pod(remote: Remote) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster.fixtures import Cluster
 from tests.conformance.support import Workshop
+from tests.kubernetes.storage import volume
 from tests.support import until
 from xcore.restart import Restarts
 from xcore.runtimes.kubernetes.client import connect
@@ -36,22 +36,12 @@ class Main(Plugin):
 
 
 @pytest.fixture
-def volume(cluster: Cluster, namespace: str) -> Iterator[None]:
+def kept(cluster: Cluster, namespace: str) -> Iterator[None]:
     """A piece of the node's disk, for the first claim of this namespace."""
     directory = Path(tempfile.mkdtemp(prefix="xcore-volume-"))
     directory.chmod(0o777)
-    claim = {"namespace": namespace, "name": "xcore-hello-kept"}
-    spec = {
-        "capacity": {"storage": "16Mi"},
-        "accessModes": ["ReadWriteOnce"],
-        "hostPath": {"path": str(directory)},
-        "claimRef": claim,
-        "persistentVolumeReclaimPolicy": "Retain",
-    }
-    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": namespace}, "spec": spec}
-    cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump(volume))
-    yield
-    cluster.kubectl("delete", "persistentvolume", namespace, "--wait=false")
+    with volume(cluster, namespace, "xcore-hello-kept", directory, "16Mi"):
+        yield
     shutil.rmtree(directory)
 
 
@@ -79,7 +69,7 @@ async def serve(runtime: KubernetesRuntime, workload: Workload) -> None:
 
 
 async def test_storage_outlives_a_restart_and_the_plugin(
-    cluster: Cluster, namespace: str, sandbox_image: str, volume: None, tmp_path: Path
+    cluster: Cluster, namespace: str, sandbox_image: str, kept: None, tmp_path: Path
 ) -> None:
     """It counts on after a new pod, and after the plugin was deleted and made anew."""
     reached = await connect(str(cluster.kubeconfig))
