@@ -91,7 +91,7 @@ class Mirror:
         if entry.workload is None:
             return
         receiving = () if entry.suspended else observed.receiving
-        targets = tuple(self.routes.target(i.id, i.endpoint) for i in receiving if i.endpoint)
+        targets = tuple(self.routes.target(entry.name, i.id, i.endpoint) for i in receiving if i.endpoint)
         expected = observed.expected_within(self.clock.time())
         route = Route(
             plugin=entry.name,

@@ -78,7 +78,8 @@ class RouteTable:
         self.on_impostor: Callable[[str, str], None] = lambda _plugin, _detail: None
         self._clock = clock or SystemClock()
         self._routes: dict[str, Route] = {}
-        self._targets: dict[str, Target] = {}
+        # By plugin as well: pods of two namespaces may have one name.
+        self._targets: dict[tuple[str, str], Target] = {}
         self._listeners: list[Callable[[str], None]] = []
 
     def get(self, plugin: str) -> Route | None:
@@ -87,9 +88,9 @@ class RouteTable:
     def __iter__(self) -> Iterator[Route]:
         return iter(list(self._routes.values()))
 
-    def target(self, instance: str, endpoint: Endpoint) -> Target:
+    def target(self, plugin: str, instance: str, endpoint: Endpoint) -> Target:
         """Give the one Target of an instance, so that its count survives a re-put."""
-        return self._targets.setdefault(instance, Target(instance, endpoint))
+        return self._targets.setdefault((plugin, instance), Target(instance, endpoint))
 
     def put(self, route: Route) -> None:
         self._routes[route.plugin] = route
@@ -104,16 +105,18 @@ class RouteTable:
         self._listeners.append(listener)
 
     def _changed(self, plugin: str) -> None:
-        named = {target.instance for route in self._routes.values() for target in route.targets}
-        for instance in [i for i, t in self._targets.items() if i not in named and not t.inflight]:
-            del self._targets[instance]
+        named = {
+            (route.plugin, target.instance) for route in self._routes.values() for target in route.targets
+        }
+        for key in [key for key, t in self._targets.items() if key not in named and not t.inflight]:
+            del self._targets[key]
         for listener in self._listeners:
             listener(plugin)
 
     async def drain(self, plugin: str, instance: str, seconds: float) -> None:
         """Wait until no route names the instance and its requests are done, `seconds` at most."""
         until = self._clock.time() + seconds
-        target = self._targets.get(instance)
+        target = self._targets.get((plugin, instance))
         if target is not None:
             target.grace = seconds
         await self._unnamed(plugin, instance, max(seconds, SWITCH_SECONDS))

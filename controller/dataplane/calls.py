@@ -176,7 +176,7 @@ class CallExchange(Exchange):
             )
         if request.handshake is not None:
             raise Refusal("Forbidden", "a call is no WebSocket")
-        outer = plane.chains.find(caller.instance, self._belongs)
+        outer = plane.chains.find(caller, self._belongs)
         self.callers: tuple[str, ...] = plane.chains.callers(caller, outer)
         permit(plane, self.callers, request.plugin)
         if caller.busy > MAX_CALLS:

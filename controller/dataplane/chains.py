@@ -26,31 +26,33 @@ class Chains:
 
     def __init__(self, here: str = "") -> None:
         self._here = f"@{here}".encode() if here else b""
-        self._serving: dict[str, dict[bytes, Exchange]] = {}
-        self._names: dict[Exchange, tuple[str, bytes]] = {}
+        # By plugin and instance: two plugins may have instances of one name.
+        self._serving: dict[tuple[str, str], dict[bytes, Exchange]] = {}
+        self._names: dict[Exchange, tuple[tuple[str, str], bytes]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._serving or self._names)
 
-    def enter(self, instance: str, exchange: Exchange) -> bytes:
+    def enter(self, plugin: str, instance: str, exchange: Exchange) -> bytes:
         """Give the line that tells the instance what it may name this request by."""
         name = secrets.token_hex(16).encode() + self._here
-        self._serving.setdefault(instance, {})[name] = exchange
-        self._names[exchange] = instance, name
+        key = plugin, instance
+        self._serving.setdefault(key, {})[name] = exchange
+        self._names[exchange] = key, name
         return b"%b: %b\r\n" % (CALL_HEADER, name)
 
     def leave(self, exchange: Exchange) -> None:
         """The instance has nothing to do with the request any more."""
-        instance, name = self._names.pop(exchange, ("", b""))
+        key, name = self._names.pop(exchange, (("", ""), b""))
         if name:
-            serving = self._serving[instance]
+            serving = self._serving[key]
             del serving[name]
             if not serving:
-                del self._serving[instance]
+                del self._serving[key]
 
-    def find(self, instance: str, name: bytes) -> Exchange | None:
+    def find(self, caller: Caller, name: bytes) -> Exchange | None:
         """Give the request of that name; raises Refusal for one that another controller knows."""
-        found = self._serving.get(instance, {}).get(name)
+        found = self._of(caller).get(name)
         if found is None and b"@" in name and not (self._here and name.endswith(self._here)):
             raise Refusal(
                 "Misdirected", "this call belongs to a request of the controller named behind the @"
@@ -61,9 +63,11 @@ class Chains:
         """Give the plugins that a call goes through: their names where it is known to belong to `outer`."""
         if outer is not None:
             return (*outer.callers, caller.plugin)
-        serving = self._serving.get(caller.instance, {}).values()
-        deepest = max((len(exchange.callers) for exchange in serving), default=0)
+        deepest = max((len(exchange.callers) for exchange in self._of(caller).values()), default=0)
         return (*("",) * deepest, caller.plugin)
+
+    def _of(self, caller: Caller) -> dict[bytes, Exchange]:
+        return self._serving.get((caller.plugin, caller.instance), {})
 
 
 def permit(plane: DataPlane, callers: tuple[str, ...], callee: str) -> None:

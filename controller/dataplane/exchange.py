@@ -136,7 +136,7 @@ class Exchange(Flow):
             client.resume_request()
         lines = self._policy.lines
         if self._way.calls and self._target is not None:
-            lines += self._plane.chains.enter(self._target.instance, self)
+            lines += self._plane.chains.enter(self.request.plugin, self._target.instance, self)
         head = request.head(lines, client.sender.lines, cut=self._way.cut)
         upstream.transport.write(head)
         if client.write_paused:

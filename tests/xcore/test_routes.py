@@ -17,7 +17,7 @@ def route(target, plugin="hello"):
 def table():
     clock = FakeClock()
     routes = RouteTable(clock=clock)
-    first = routes.target("first", ENDPOINT)
+    first = routes.target("hello", "first", ENDPOINT)
     routes.put(route(first))
     return clock, routes, first
 
@@ -43,19 +43,30 @@ def test_whoever_listens_is_called_after_every_change():
 def test_an_instance_has_one_target_so_that_its_requests_are_counted_together():
     _, routes, first = table()
     first.enter()
-    assert routes.target("first", ENDPOINT) is first
+    assert routes.target("hello", "first", ENDPOINT) is first
     routes.put(route(None))
-    assert routes.target("first", ENDPOINT) is first, "a request is still on its way"
+    assert routes.target("hello", "first", ENDPOINT) is first, "a request is still on its way"
+
+
+def test_an_instance_is_its_plugins_own_whatever_others_call_theirs():
+    """Pods of two namespaces may have one name: neither gets what is meant for the other."""
+    _, routes, first = table()
+    elsewhere = FakeEndpoint(Behaviour(), CLOCK, 0.0)
+    other = routes.target("other", "first", elsewhere)
+    routes.put(route(other, "other"))
+    assert (routes.get("hello").target.endpoint, routes.get("other").target.endpoint) == (ENDPOINT, elsewhere)
+    assert routes.target("hello", "first", ENDPOINT) is first
+    assert first.endpoint is not other.endpoint
 
 
 def test_targets_that_no_route_names_are_forgotten_once_their_requests_are_done():
     _, routes, first = table()
     first.enter()
     for number in range(100):
-        routes.put(route(routes.target(f"instance-{number}", ENDPOINT)))
+        routes.put(route(routes.target("hello", f"instance-{number}", ENDPOINT)))
     first.leave()
-    routes.put(route(routes.target("last", ENDPOINT)))
-    assert set(routes._targets) == {"last"}
+    routes.put(route(routes.target("hello", "last", ENDPOINT)))
+    assert set(routes._targets) == {("hello", "last")}
 
 
 async def test_draining_ends_when_no_route_names_the_instance_and_its_last_request_is_done():
@@ -65,7 +76,7 @@ async def test_draining_ends_when_no_route_names_the_instance_and_its_last_reque
     draining = asyncio.create_task(routes.drain("hello", "first", 30))
     await clock.advance(5)
     assert not draining.done()
-    routes.put(route(routes.target("second", ENDPOINT)))
+    routes.put(route(routes.target("hello", "second", ENDPOINT)))
     await clock.advance(5)
     first.leave()
     await clock.advance(5)

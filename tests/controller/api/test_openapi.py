@@ -73,7 +73,7 @@ class Counting:
         self.put("one")
 
     def put(self, instance):
-        self.target = self.routes.target(instance, AsgiEndpoint(None, self.probe))
+        self.target = self.routes.target("plugin", instance, AsgiEndpoint(None, self.probe))
         self.routes.put(Route("plugin", from_dict(manifest_document("plugin")), (self.target,)))
 
     async def probe(self, path):

@@ -302,7 +302,7 @@ class Front:
         target = None
         if endpoint is not None:
             self._instances += 1
-            target = self.routes.target(f"{name}-{self._instances}", endpoint)
+            target = self.routes.target(name, f"{name}-{self._instances}", endpoint)
             self.targets.append(target)
         self.route([target] if target else [], name, hold=hold, **spec)
         return target

@@ -34,11 +34,11 @@ def test_no_chain_of_waiting_requests_is_longer_than_the_bound(steps):
     chains, depths = Chains(), {}
     first = Serving(NAMES[0], ())
     serving, depths[first] = [first], 0
-    chains.enter(NAMES[0], first)
+    chains.enter(NAMES[0], NAMES[0], first)
     for number, callee, named in steps:
         outer = serving[number % len(serving)]
         caller = Caller(outer.plugin, outer.plugin, "t")
-        found = outer if named == "own" else chains.find(caller.instance, b"0" * 32)
+        found = outer if named == "own" else chains.find(caller, b"0" * 32)
         callers = chains.callers(caller, found)
         try:
             permit(PLANE, callers, callee)
@@ -49,7 +49,7 @@ def test_no_chain_of_waiting_requests_is_longer_than_the_bound(steps):
         assert depths[inner] <= MAX_DEPTH
         assert callee not in callers
         serving.append(inner)
-        chains.enter(callee, inner)
+        chains.enter(callee, callee, inner)
     for exchange in serving:
         chains.leave(exchange)
     assert not chains
@@ -58,12 +58,14 @@ def test_no_chain_of_waiting_requests_is_longer_than_the_bound(steps):
 def test_a_name_is_worth_something_to_its_instance_alone_and_while_it_lasts():
     """Another instance's is unknown, and so is that of a request that is over."""
     chains, exchange = Chains(), Serving("a", ())
-    line = chains.enter("one", exchange)
+    one, two = Caller("a", "one"), Caller("a", "two")
+    line = chains.enter("a", "one", exchange)
     name = line.removeprefix(b"xcore-call: ").strip()
-    assert chains.find("one", name) is exchange
-    assert chains.find("two", name) is None
+    assert chains.find(one, name) is exchange
+    assert chains.find(two, name) is None
+    assert chains.find(Caller("b", "one"), name) is None, "an instance of that name, of somebody else"
     chains.leave(exchange)
-    assert chains.find("one", name) is None
+    assert chains.find(one, name) is None
     chains.leave(exchange)  # once more: nothing to leave
 
 
@@ -71,15 +73,16 @@ def test_of_several_controllers_each_knows_its_own_requests_alone():
     """A name of another's is refused, not taken for none: that would make a chain shorter. A forged one of its own counts as none."""
     here, there = Chains("10.244.0.1:8001"), Chains("[fd00::2]:8001")
     exchange = Serving("a", ())
-    name = here.enter("one", exchange).removeprefix(b"xcore-call: ").strip()
+    one = Caller("a", "one")
+    name = here.enter("a", "one", exchange).removeprefix(b"xcore-call: ").strip()
     assert name.endswith(b"@10.244.0.1:8001")
-    assert here.find("one", name) is exchange
+    assert here.find(one, name) is exchange
     for other in (there, Chains()):
         with pytest.raises(Refusal) as refused:
-            other.find("one", name)
+            other.find(one, name)
         assert refused.value.reason == "Misdirected"
-    assert here.find("one", b"0" * 32 + b"@10.244.0.1:8001") is None
-    assert here.find("one", b"0" * 32) is None
+    assert here.find(one, b"0" * 32 + b"@10.244.0.1:8001") is None
+    assert here.find(one, b"0" * 32) is None
 
 
 def test_who_may_not_call_learns_nothing_of_what_there_is():

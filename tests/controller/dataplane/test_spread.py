@@ -10,7 +10,7 @@ from xcore.endpoint import AddressEndpoint
 
 def target_of(front, endpoint):
     front._instances += 1
-    target = front.routes.target(f"hello-{front._instances}", endpoint)
+    target = front.routes.target("hello", f"hello-{front._instances}", endpoint)
     front.targets.append(target)
     return target
 
