@@ -43,7 +43,7 @@ async def serve(port: int, directory: Path, digest: str) -> None:
     routes = RouteTable()
     plane = DataPlane(routes, Gate(Grant("admin", Role.ADMIN, bytes.fromhex(digest))))
     endpoint = UnixEndpoint(directory, belongs=lambda _pid: True)
-    routes.put(Route(PLUGIN, from_dict(_MANIFEST), (routes.target("bench-1", endpoint),)))
+    routes.put(Route(PLUGIN, from_dict(_MANIFEST), (routes.target(PLUGIN, "bench-1", endpoint),)))
     plane.start()
     config = uvicorn.Config(
         _no_application,

@@ -21,6 +21,7 @@ from controller.dataplane.admission import admit, too_large
 from controller.dataplane.callport import CallPort
 from controller.dataplane.chains import permit
 from controller.dataplane.exchange import Exchange
+from controller.dataplane.flow import NEVER
 from controller.dataplane.protocol import DataPlaneProtocol
 from controller.dataplane.request import Refusal, Request
 from controller.dataplane.way import Policy
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
     from controller.dataplane.plane import DataPlane
 
 MAX_CALLS = 32
-IDENTIFY_SECONDS = 10.0
-# Until it is known who calls what. Of a body no more is read meanwhile than `Request.keep` takes.
+IDENTIFY_SECONDS = 8.0
+# Until it is known who calls what; no deadline of a plugin's. Of a body no more is read meanwhile than `Request.keep` takes.
 _UNKNOWN = Policy(
     public=False,
     scopes=frozenset(),
     methods=frozenset(),
-    first_byte=IDENTIFY_SECONDS,
-    idle=IDENTIFY_SECONDS,
-    total=IDENTIFY_SECONDS,
+    first_byte=NEVER,
+    idle=NEVER,
+    total=NEVER,
     max_body=1 << 62,
     lines=b"",
 )
@@ -145,21 +146,24 @@ class CallExchange(Exchange):
             self._begin_as(who)
             return
         self._policy = _UNKNOWN
-        self._deadline = self._started + IDENTIFY_SECONDS
         self._plane.active.add(self)
         self._finding = asyncio.get_running_loop().create_task(self._find_out(who))
 
     async def _find_out(self, who: Awaitable[Caller | None]) -> None:
         try:
-            caller = await who
+            async with asyncio.timeout(IDENTIFY_SECONDS):
+                caller = await who
         except XcoreError as error:
             self.fail(error.reason, error.detail, retry_after=error.retry_after)
-            return
-        if self.done:
-            return
-        self._begin_as(caller)
-        if not self.done and self.request.size > self._policy.max_body:
-            self._refuse(too_large(self._policy))
+        except TimeoutError:
+            self.fail("RuntimeUnavailable", "who calls cannot be found out in time", retry_after=1)
+        except BaseException:
+            self.fail("Internal", "an error of the controller; it is in its log")
+            raise
+        else:
+            self._finding = None
+            if not self.done:
+                self._begin_as(caller)
 
     def _begin_as(self, caller: Caller | None) -> None:
         self._caller = caller
@@ -184,6 +188,8 @@ class CallExchange(Exchange):
         if outer is not None:
             request.request_id = outer.request.request_id
         policy = admit(request, self._way, None, "")
+        if request.size > policy.max_body:  # of what came while it was found out who calls
+            raise too_large(policy)
         if policy.scopes:
             raise Refusal(
                 "Forbidden", f"{request.action} is for keys with its scopes, and a plugin has no key"
@@ -192,6 +198,8 @@ class CallExchange(Exchange):
         return policy.no_longer(left, b"%b: %b\r\n" % (CALLER_HEADER, caller.plugin.encode()))
 
     def _close(self) -> None:
+        if self._finding is not None:
+            self._finding.cancel()
         if self._caller is not None:
             self._caller.busy -= 1
         super()._close()

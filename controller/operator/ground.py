@@ -19,6 +19,7 @@ from controller.operator.ledger import ResourceLedger
 from controller.operator.resources import PluginResources
 from controller.operator.statuses import StatusWriter
 from controller.settings import Settings
+from controller.values import is_loopback
 from xcore.bundle import Snapshots
 from xcore.clock import Clock, SystemClock
 from xcore.errors import XcoreError
@@ -27,10 +28,10 @@ from xcore.runtimes.callsockets import CallSockets
 from xcore.runtimes.inprocess import InProcessEngine
 from xcore.runtimes.kubernetes.callers import PodCallers
 from xcore.runtimes.kubernetes.client import Cluster, Object, connect
+from xcore.runtimes.kubernetes.numbers import authority
 from xcore.runtimes.kubernetes.objects import Surroundings
 from xcore.runtimes.kubernetes.probe import Place
 from xcore.runtimes.kubernetes.runtime import KubernetesRuntime
-from xcore.runtimes.kubernetes.wording import authority
 from xcore.runtimes.split import Split
 from xcore.runtimes.supervised import Supervised
 from xcore.sources import Sources
@@ -79,12 +80,20 @@ def own_namespace() -> str:
 
 def _listening(cluster: Cluster, settings: Settings, *, inside: bool) -> tuple[Place, ...]:
     """Give what a sandbox would reach if its network were open: the API server, and this very controller."""
-    own = [(_own_address(), settings.port)] if inside else []
+    own = [(_own_address(settings), settings.port)] if inside else []
     return (cluster.address, *own)
 
 
-def _own_address() -> str:
-    return socket.gethostbyname(socket.gethostname())
+def _own_address(settings: Settings) -> str:
+    """Give this pod's own address, of the family that is listened on; raises XcoreError where there is none."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        found = str(socket.getaddrinfo(socket.gethostname(), None, family)[0][4][0])
+    except OSError as error:
+        raise XcoreError(f"this pod's own address is not known: {error.strerror}") from error
+    if is_loopback(found):
+        raise XcoreError("this pod's own address is not known: its host name leads to itself")
+    return found
 
 
 def _surroundings(settings: Settings, cluster: Cluster) -> Surroundings:
@@ -149,7 +158,7 @@ class _Operator:
         port = surroundings.calls_port
         listener = listen(self._settings.host, port, setting="XCORE_CALLS_ADDRESS")
         callers = PodCallers(self._cluster.apart(self._clock), self._runtime.running, self._clock)
-        return CallPort(listener, authority(_own_address(), port), callers.identify)
+        return CallPort(listener, authority(_own_address(self._settings), port), callers.identify)
 
     def _changed(self, item: Object) -> None:
         if self._sources is not None:

@@ -21,7 +21,6 @@ import msgspec
 CALL_SOCKET, CALL_TOKEN = "c.sock", "token"
 CALL_HEADER, CALLER_HEADER = b"xcore-call", b"xcore-caller"
 CONNECT_SECONDS = 5.0
-DIAL_SECONDS = 2.0  # over a network that may swallow what is sent
 MAX_ANSWER = 10 * 2**20
 _MAX_HEAD = 128 * 1024
 _AGAIN_SECONDS = 0.05
@@ -167,14 +166,14 @@ class SocketCalls:
 
     async def _connect(self) -> tuple[socket.socket, str]:
         """Try for a moment: a controller that is replaced by the next one is away for so long."""
-        until = asyncio.get_running_loop().time() + CONNECT_SECONDS
-        while True:
-            try:
-                return await self._dial(SERVING.get().call)
-            except OSError as error:
-                if asyncio.get_running_loop().time() >= until:
-                    raise CallFailed(503, "RuntimeUnavailable", "the controller cannot be reached") from error
-            await asyncio.sleep(_AGAIN_SECONDS)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while True:
+                    with contextlib.suppress(OSError):
+                        return await self._dial(SERVING.get().call)
+                    await asyncio.sleep(_AGAIN_SECONDS)
+        except TimeoutError as error:
+            raise CallFailed(503, "RuntimeUnavailable", "the controller cannot be reached") from error
 
 
 def calls_in(directory: Path) -> SocketCalls:
@@ -196,6 +195,7 @@ def calls_at(address: str, directory: Path) -> SocketCalls:
     """Give the way over a network: to the controller that sent the request, or, for what belongs to none, any at `address`.
 
     `address` is numeric, HOST:PORT; each request names that of its own controller behind an @. The token lies in the directory.
+    One that is silent may be busy, and is waited for: called elsewhere, a call would lose its deadline and its end.
     """
 
     async def dial(call: str) -> tuple[socket.socket, str]:
@@ -215,8 +215,7 @@ async def _dialled(address: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        async with asyncio.timeout(DIAL_SECONDS):
-            await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+        await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
     except BaseException:
         sock.close()
         raise

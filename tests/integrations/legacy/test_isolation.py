@@ -10,7 +10,7 @@ from integrations.legacy.folders import LegacyFolders
 from tests.xcore.test_envelope import GOLDEN, IDENTITY
 from xcore.manifest import from_dict
 from xcore.runtimes.envelope import create_body
-from xcore.runtimes.kubernetes.pod import pod_spec
+from xcore.runtimes.kubernetes.pod import Given, pod_spec
 from xcore.workload import Workload
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "legacy"
@@ -47,6 +47,6 @@ def test_a_container_of_an_old_plugin_is_that_of_a_new_one(name):
 @pytest.mark.parametrize("name", ["temperature", "guestbook"])
 def test_a_pod_of_an_old_plugin_is_that_of_a_new_one(name):
     """Every field of it."""
-    old, new = (pod_spec(workload, image="i", code="c", places={}) for workload in workloads(name))
+    old, new = (pod_spec(workload, Given("i", "c")) for workload in workloads(name))
     assert old != new
     assert untold(old) == untold(new)

@@ -154,10 +154,13 @@ def as_it_is(deployment: Object) -> Object:
 
 def calls_of(deployment: Object) -> str:
     """Give where its pods call other plugins; empty where they do not."""
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return next(
-        (str(item["value"]) for item in container.get("env", ()) if item["name"] == CALLS_ADDRESS), ""
-    )
+    told = [
+        item.get("value", "")
+        for container in deployment["spec"]["template"]["spec"]["containers"]
+        for item in container.get("env", ())
+        if container["name"] == CONTAINER and item["name"] == CALLS_ADDRESS
+    ]
+    return str(told[-1]) if told else ""
 
 
 def restarted_of(deployment: Object) -> str:

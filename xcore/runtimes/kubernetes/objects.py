@@ -48,11 +48,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How many instances of what. `instead`: the older revision that runs in its place, for it was given up."""
+    """How many instances of what. `instead`: the older revision that runs in its place, for it was given up.
+
+    `calls`: where they call other plugins, numeric HOST:PORT; for those that do.
+    """
 
     workload: Workload
     replicas: int
     instead: str = ""
+    calls: str = ""
 
 
 def name_of(plugin: str) -> str:
@@ -89,14 +93,11 @@ _COLLECTIONS = {
 
 
 def wanted(wish: Wish, surroundings: Surroundings) -> list[Object]:
-    """Give all objects in the order they are to be made; raises InvalidBundle for code that does not fit.
-
-    Of the surroundings `calls` is numeric: pods have no resolver.
-    """
+    """Give all objects in the order they are to be made; raises InvalidBundle for code that does not fit."""
     workload = wish.workload
     meta = _meta(workload, surroundings)
     found: list[Object] = [network_policy(workload, surroundings, meta)]
-    given = Given(workload.image or surroundings.image, calls=surroundings.calls)
+    given = Given(workload.image or surroundings.image, calls=wish.calls)
     if workload.code is not None:
         bundle = workload.manifest.spec.source.bundle is not None
         made, places = code_map(workload.code, workload.name, meta, bundle=bundle)

@@ -71,7 +71,7 @@ class Verdict:
 def probe_pod(deployment: Object, places: Sequence[Place]) -> Object:
     """Give the pod that asks for the plugin of a Deployment: as its own pods are, but for the command and its volumes."""
     meta, template = deployment["metadata"], deployment["spec"]["template"]
-    (container,) = template["spec"]["containers"]
+    container = next(each for each in template["spec"]["containers"] if each["name"] == CONTAINER)
     kept = ("image", "imagePullPolicy", "securityContext", "resources")
     asking: dict[str, Any] = {
         "name": CONTAINER,

@@ -80,10 +80,11 @@ class KeyQueue:
     async def _try(self, key: str) -> float | None:
         try:
             later = await self._look(key)
-        except XcoreError as error:
+        except Exception as error:  # noqa: BLE001  an object that a stranger edited must not stop the looks at all others
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             if failures == 1:
-                _log.warning("%s: %s", key, error.detail)
+                ours = isinstance(error, XcoreError)
+                _log.warning("%s: %s", key, error, exc_info=None if ours else error)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
             return pause * random.uniform(0.75, 1.25)  # noqa: S311  spread, no secret
         self._failures.pop(key, None)

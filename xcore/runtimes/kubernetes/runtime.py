@@ -30,11 +30,12 @@ from xcore.runtimes.kubernetes.judge import judged
 from xcore.runtimes.kubernetes.kept import Kept, observe
 from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.mirrors import Mirrors, plugin_of
-from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings, Wish
+from xcore.runtimes.kubernetes.numbers import Numbers
+from xcore.runtimes.kubernetes.objects import RESTARTED, Surroundings
 from xcore.runtimes.kubernetes.prober import Prober
 from xcore.runtimes.kubernetes.queue import KeyQueue
 from xcore.runtimes.kubernetes.state import State, counted, uncounted
-from xcore.runtimes.kubernetes.wording import worded
+from xcore.runtimes.kubernetes.wording import wished, worded
 from xcore.runtimes.kubernetes.writer import Writer
 from xcore.runtimes.seams import Drain, Exited, Observed
 from xcore.workload import LogLine, Workload
@@ -61,6 +62,7 @@ class KubernetesRuntime:
         self._mirrors = Mirrors(cluster, namespaces, self._seen, self._clock)
         self._writer = Writer(cluster.fenced(leads), self._mirrors)
         self._prober = Prober(cluster.fenced(leads), self._mirrors, surroundings.listens, self._clock)
+        self._numbers = Numbers(surroundings.calls, self._clock)
         self._queue = KeyQueue(self._look)
         self._hints = Hints()
         self._kept: dict[str, Kept] = {}
@@ -252,13 +254,10 @@ class KubernetesRuntime:
                 self._exited(instance_of(pod), after.restarts.last)
 
     async def _write(self, kept: Kept, state: State, deployment: Object | None) -> None:
-        workload = kept.workload
-        replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
-        wish = Wish(workload, replicas, state.served if state.broken[0] == workload.revision else "")
-        if self._writer.stands(wish):
-            return
-        wanted = await worded(wish, self._surroundings, deployment, self._writer.template_of)
-        await self._writer.write(wish, wanted)
+        wish = await wished(kept, state, deployment, self._numbers)
+        if not self._writer.stands(wish):
+            wanted = await worded(wish, self._surroundings, deployment, self._writer.template_of)
+            await self._writer.write(wish, wanted)
 
     async def _clear(self, plugin: str) -> float | None:
         """Delete everything of a plugin nobody wants; done when its pods are gone."""

@@ -1,58 +1,50 @@
-"""What is written for a wish: its objects, worded so that no pod is replaced without a reason."""
+"""What is wished for a plugin, and what is written for it: objects worded so that no pod is replaced without a reason."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.kubernetes.client import Object
 from xcore.runtimes.kubernetes.found import as_it_is, calls_of, revision_of
+from xcore.runtimes.kubernetes.kept import Kept
+from xcore.runtimes.kubernetes.numbers import Numbers
 from xcore.runtimes.kubernetes.objects import Surroundings, Wish, wanted
+from xcore.runtimes.kubernetes.state import State
 from xcore.runtimes.told import may_call
 
-RESOLVE_SECONDS = 5.0
 # (plugin, namespace, revision) → the template of the pods of that revision, while the cluster keeps it.
 TemplateOf = Callable[[str, str, str], Awaitable[Object | None]]
+
+
+async def wished(kept: Kept, state: State, deployment: Object | None, numbers: Numbers) -> Wish:
+    """Give what is wanted of a plugin now; raises RuntimeUnavailable where it is not known yet where its pods call."""
+    workload = kept.workload
+    replicas = 0 if kept.suspended or state.restarts.held else workload.manifest.spec.replicas
+    instead = state.served if state.broken[0] == workload.revision else ""
+    told = calls_of(deployment) if deployment is not None else ""
+    if not may_call(workload):
+        told = ""
+    elif replicas and not instead:
+        told = await numbers.now(told)
+    return Wish(workload, replicas, instead, told)
 
 
 async def worded(
     wish: Wish, surroundings: Surroundings, deployment: Object | None, template_of: TemplateOf
 ) -> list[Object]:
-    """Give the objects in the order they are to be made; raises RuntimeUnavailable, InvalidBundle.
-
-    `deployment`: the one that is there.
-    """
+    """Give the objects in the order they are to be made; raises InvalidBundle. `deployment`: the one that is there."""
     workload = wish.workload
-    calls = await numeric(surroundings.calls) if may_call(workload) else ""
-    found = await asyncio.to_thread(wanted, wish, replace(surroundings, calls=calls))
+    found = await asyncio.to_thread(wanted, wish, surroundings)
     made = next(item for item in found if item["kind"] == "Deployment")
     if wish.instead:
         older = await template_of(workload.name, made["metadata"]["namespace"], wish.instead)
         made["spec"]["template"] = older or made["spec"]["template"]
-    elif deployment is not None and (revision_of(deployment), calls_of(deployment)) == (
-        workload.revision,
-        calls,
-    ):
+    elif deployment is not None and _says(deployment) == (workload.revision, wish.calls):
         # Nothing is restarted only because a newer controller would word it otherwise; but for calls that would go nowhere.
         made["spec"]["template"] = as_it_is(deployment)
     return found
 
 
-async def numeric(place: str) -> str:
-    """Give HOST:PORT with an address for the name, which pods cannot look up; raises RuntimeUnavailable."""
-    host, _, port = place.rpartition(":")
-    try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError) as error:
-        raise RuntimeUnavailable(f"where plugins call each other, {host}, has no address now") from error
-    return authority(str(found[0][4][0]), int(port))
-
-
-def authority(address: str, port: int) -> str:
-    """Give HOST:PORT as a URL has it (RFC 3986 section 3.2)."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def _says(deployment: Object) -> tuple[str, str]:
+    return revision_of(deployment), calls_of(deployment)

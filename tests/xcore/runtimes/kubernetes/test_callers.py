@@ -11,8 +11,10 @@ from hypothesis import given, strategies as st
 from xcore.errors import RuntimeUnavailable
 from xcore.runtimes.callsockets import Caller
 from xcore.runtimes.kubernetes.callers import (
-    AGAIN_SECONDS,
     AT_ONCE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    TOKENS,
     PodCallers,
     PodName,
     Running,
@@ -153,8 +155,10 @@ async def test_what_the_server_does_not_say_of_this_pod_and_this_use_proves_noth
     assert await who(callers, token()) is None
 
 
-async def test_who_shows_a_bad_token_waits_before_the_server_is_asked_again(callers, server, clock):
-    """However many come; others are asked about meanwhile, and a token that is known stays so."""
+async def test_who_shows_bad_tokens_waits_longer_and_longer_before_the_server_is_asked_again(
+    callers, server, clock
+):
+    """However many come; others are asked about meanwhile, and a token that is known stays so. A good one ends it."""
     known = await who(callers, token())
     assert await who(callers, token(signature="bad")) is None
     for number in range(20):
@@ -162,8 +166,19 @@ async def test_who_shows_a_bad_token_waits_before_the_server_is_asked_again(call
     assert len(server.asked) == 2
     assert await who(callers, token()) is known
     assert (await who(callers, token(OTHER), "10.244.0.8")).plugin == "other"
-    await clock.advance(AGAIN_SECONDS)
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE):
+        asked = len(server.asked)
+        await clock.advance(pause - 0.1)
+        assert await who(callers, token(signature="bad")) is None
+        assert len(server.asked) == asked
+        await clock.advance(0.1)
+        assert await who(callers, token(signature="bad")) is None
+        assert len(server.asked) == asked + 1
+    await clock.advance(LONGEST_PAUSE)
     assert await who(callers, token(seconds=7200)) is known
+    assert await who(callers, token(signature="bad")) is None
+    await clock.advance(FIRST_PAUSE)
+    assert await who(callers, token(seconds=7300)) is known
 
 
 async def test_of_one_pod_one_token_is_asked_about_at_a_time(callers, server):
@@ -192,13 +207,16 @@ async def test_only_so_many_questions_are_under_way(callers, server, pods):
 
 
 async def test_without_the_api_server_what_is_known_holds(callers, server, clock):
-    """Until the token or the pod ends; who is not known yet is told to try again, which is asked at once."""
+    """Until the token or the pod ends; who is not known yet is told to try again, and asked about once a second."""
     known = await who(callers, token())
     server.failure = RuntimeUnavailable("the API server cannot be reached")
     assert await who(callers, token()) is known
-    with pytest.raises(RuntimeUnavailable):
-        await who(callers, token(seconds=7200))
+    for _ in range(5):
+        with pytest.raises(RuntimeUnavailable):
+            await who(callers, token(seconds=7200))
+    assert len(server.asked) == 2
     server.failure = None
+    await clock.advance(FIRST_PAUSE)
     assert await who(callers, token(seconds=7200)) is known
     await clock.advance(3600)
     assert await who(callers, token()) is None
@@ -249,24 +267,58 @@ def test_another_pod_of_the_name_an_ended_one_and_a_probe_are_nobody(item):
     assert running_as(SHOP, item) is None
 
 
-async def test_nothing_is_kept_of_pods_that_have_gone(callers, pods, clock):
-    """Nor of tokens that are over; no token is kept as it was shown."""
+async def test_nothing_is_kept_of_pods_that_have_gone(callers, pods):
+    """When another is heard of; and no token is kept as it was shown."""
     shown = token()
     await who(callers, shown)
-    with contextlib.suppress(RuntimeUnavailable):
-        await who(callers, token(signature="bad"))
-    assert shown not in repr(vars(callers)).encode()
+    assert shown not in repr(callers._pods).encode()
     del pods.running[SHOP]
+    assert await who(callers, token(signature="bad")) is None
     await who(callers, token(OTHER), "10.244.0.8")
-    assert [known.pod for known in callers._good.values()] == [OTHER]
-    assert list(callers._callers) == ["other-1"]
-    assert list(callers._turns) == [OTHER]
-    await clock.advance(3599)
-    await who(callers, token(OTHER, seconds=9000), "10.244.0.8")
-    assert len(callers._good) == 2
-    await clock.advance(1)
-    await who(callers, token(OTHER, seconds=9001), "10.244.0.8")
-    assert len(callers._good) == 2
+    assert list(callers._pods) == [OTHER]
+
+
+async def test_of_one_pod_few_tokens_are_remembered(callers, server):
+    """The newest; an older one is asked about again."""
+    for number in range(100):
+        await who(callers, token(seconds=3600 + number))
+    assert len(callers._pods[SHOP].good) == TOKENS
+    assert len(server.asked) == 100
+    assert isinstance(callers.identify(token(seconds=3699), HERE), Caller)
+
+
+async def test_pods_of_one_name_in_two_namespaces_are_two(callers, pods):
+    """Whoever may make pods elsewhere gets nobody's part by a name."""
+    twin = PodName("elsewhere", SHOP.name, "uid-9")
+    pods.running[twin] = Running("evil", "shop-1", frozenset({"10.244.0.66"}))
+    first, other = await who(callers, token()), await who(callers, token(twin), "10.244.0.66")
+    assert (first.plugin, other.plugin) == ("shop", "evil")
+    assert callers.identify(token(), HERE) is first
+
+
+@pytest.mark.parametrize("spelt", [b"%b 1", b" %b", b"%b=", b"%b\n", b"%b.x"])
+async def test_a_token_is_written_in_one_way(callers, server, spelt):
+    """What the server would take for the same token would each time be another question."""
+    assert await who(callers, spelt % token()) is None
+    assert server.asked == []
+
+
+async def test_who_leaves_takes_no_question_back(callers, server):
+    """It is asked to its end, and counts: leaving early is no way to ask more often, and leaves nothing that waits."""
+    server.waiting = asyncio.Event()
+    for number in range(50):
+        asking = asyncio.ensure_future(who(callers, token(signature=f"bad{number}")))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+    assert len(server.asked) == 1
+    assert len(asyncio.all_tasks()) == 2, "this test and the one question"
+    server.waiting.set()
+    await callers._pods[SHOP].asking
+    assert await who(callers, token()) is None, "the pause after a bad one"
+    assert len(server.asked) == 1
 
 
 @given(

@@ -14,7 +14,9 @@ from xcore.runtimes.kubernetes.limits import problems
 from xcore.runtimes.kubernetes.objects import Surroundings, Wish, wanted
 from xcore.workload import Origin, Workload
 
-SURROUNDINGS = Surroundings("image:1", "plugins", "system", {"app": "xcore"}, calls="10.96.0.9:8001")
+SURROUNDINGS = Surroundings("image:1", "plugins", "system", {"app": "xcore"}, calls="calls.system:8001")
+
+CALLS = "10.96.0.9:8001"
 
 
 def made(code=None, *, replicas=1, image="", name="hello", origin=None, **spec):
@@ -26,7 +28,7 @@ def made(code=None, *, replicas=1, image="", name="hello", origin=None, **spec):
     spec = {key: value for key, value in spec.items() if value is not None}
     document = manifest(name, **spec) if not image else of_image(name, spec)
     workload = Workload(document, "r" * 64, 1, code, image=image, origin=origin)
-    return {item["kind"]: item for item in wanted(Wish(workload, replicas), SURROUNDINGS)}
+    return {item["kind"]: item for item in wanted(Wish(workload, replicas, calls=CALLS), SURROUNDINGS)}
 
 
 def of_image(name, spec):
@@ -186,8 +188,8 @@ def test_who_calls_is_let_out_to_the_controllers_port_for_it_and_gets_a_token_fo
     assert volume == {"sources": [{"serviceAccountToken": token}], "defaultMode": 0o440}
     assert pod["automountServiceAccountToken"] is False
     told = {item["name"]: item["value"] for item in container["env"]}
-    assert (told["PLUGIN_CALLS"], told["PLUGIN_CALLS_ADDRESS"]) == ("/run/calls", "10.96.0.9:8001")
-    assert calls_of(objects["Deployment"]) == "10.96.0.9:8001"
+    assert (told["PLUGIN_CALLS"], told["PLUGIN_CALLS_ADDRESS"]) == ("/run/calls", CALLS)
+    assert calls_of(objects["Deployment"]) == CALLS
     assert "calls" not in json.dumps(quiet).lower()
     assert calls_of(quiet["Deployment"]) == ""
 

@@ -73,6 +73,24 @@ async def test_a_failure_is_tried_again_and_holds_up_nobody(monkeypatch):
         assert seen.count("good") == 1
 
 
+async def test_an_error_nobody_foresaw_ends_the_look_at_one_key_alone(monkeypatch, caplog):
+    """It is logged with where it happened, and tried again; the others are looked at as ever."""
+    monkeypatch.setattr(queue, "FIRST_PAUSE", 0.01)
+    seen = []
+
+    async def look(key):
+        seen.append(key)
+        if key == "odd" and seen.count("odd") < 3:
+            raise KeyError("value")
+
+    async with working(look) as keys:
+        keys.add("odd")
+        await until(lambda: seen.count("odd") == 3)
+        keys.add("good")
+        await until(lambda: seen.count("good") == 1)
+    assert "KeyError" in caplog.text
+
+
 async def test_a_key_that_goes_on_failing_is_counted_until_it_does_not(monkeypatch):
     """The first few times are a hiccup."""
     monkeypatch.setattr(queue, "FIRST_PAUSE", 0.001)
