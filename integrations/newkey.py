@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set as AbstractSet
-from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from integrations.grants import Role
+from integrations.moments import Moment, seconds
 from xcore import fields, jsonsafe
 from xcore.complaints import complaints
 from xcore.errors import Invalid, InvalidManifest, Problem
@@ -17,7 +16,6 @@ from xcore.fields import Action, Label, Model, UniqueBy, wrong
 from xcore.schema import schema_of
 
 LONGEST_DAYS = 3660
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 
 
 class InvalidNewKey(Invalid):
@@ -28,16 +26,6 @@ def _plain(text: str) -> str:
     if not text.isprintable() or not text.strip():
         raise wrong("must be text on one line, without control characters")
     return text
-
-
-def _time(text: str) -> str:
-    try:
-        if _TIME.fullmatch(text):
-            datetime.fromisoformat(text)
-            return text
-    except ValueError:
-        pass
-    raise wrong("must be a time with its zone, such as 2027-01-31T12:00:00Z")
 
 
 class NewKey(Model):
@@ -58,7 +46,7 @@ class NewKey(Model):
         Field(max_length=64),
         UniqueBy(),
     ] = Field((), description="What actions with access Scoped ask for.", examples=[["orders:write"]])
-    expires_at: Annotated[str, Field(max_length=40), AfterValidator(_time)] | None = Field(
+    expires_at: Moment | None = Field(
         None, description="When it ends (RFC 3339); absent: never.", examples=["2027-01-31T12:00:00Z"]
     )
 
@@ -87,7 +75,7 @@ def new_key(text: bytes, *, now: float, asked_for: AbstractSet[str]) -> tuple[Ne
     except ValidationError as error:
         problems = complaints(error, schema=schema_of(NewKey), lines={})
         raise InvalidNewKey("this is no key that can be made", problems) from None
-    expires = datetime.fromisoformat(said.expires_at).timestamp() if said.expires_at is not None else None
+    expires = seconds(said.expires_at) if said.expires_at is not None else None
     problems = [*_unknown(said, asked_for), *_misplaced(expires, now)]
     if problems:
         raise InvalidNewKey("this is no key that can be made", problems)

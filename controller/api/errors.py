@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controller.api.problems import problem_body, problem_of
@@ -16,6 +17,7 @@ from controller.dataplane.headers import request_id_of
 from xcore.errors import Problem, XcoreError
 
 _BY_STATUS = {404: "NotFound", 405: "MethodNotAllowed"}
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _NO_SNIFF = {"x-content-type-options": "nosniff"}
 _log = logging.getLogger("xcore.controller")
 
@@ -72,7 +74,20 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reason = _BY_STATUS.get(error.status_code, "MalformedRequest")
-    return _reason(request, reason, f"{request.method} {request.url.path} is not served here")
+    answer = _reason(request, reason, f"{request.method} {request.url.path} is not served here")
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(_allowed(request))
+    return answer
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes with this path: each of them knows of its own alone."""
+
+    def served(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if served(method)]
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

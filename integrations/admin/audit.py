@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime
 
 from integrations.admin.access import demands
 from integrations.admin.schemas import AUDIT
 from integrations.audit import Audit, Search
 from integrations.grants import Scope
+from integrations.moments import Moment, seconds
 
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
 MAX_PAGE = 500
 _Name = Annotated[str, Query(max_length=255, pattern=r"^[^\x00]*$")]
-_Time = Annotated[AwareDatetime | None, Query(description="A time with its zone (RFC 3339).")]
+_Time = Annotated[Moment | None, Query(description="A time with its zone (RFC 3339).")]
 
 
 def _search(
@@ -29,8 +28,8 @@ def _search(
     return Search(by, plugin, result or "", _seconds(since), _seconds(until))
 
 
-def _seconds(at: datetime | None) -> float | None:
-    return at.timestamp() if at is not None else None
+def _seconds(at: str | None) -> float | None:
+    return seconds(at) if at is not None else None
 
 
 @router.get("", dependencies=[demands(Scope.AUDIT_READ)], responses={200: AUDIT})

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import AwareDatetime
 
 from integrations.admin.access import GrantOf, JournalOf, ManagerOf, demands, lasting
 from integrations.admin.schemas import EVENTS
 from integrations.admin.upload import MalformedRequest
 from integrations.grants import Scope
 from integrations.journal import Journal, Wanted
+from integrations.moments import Moment, seconds
 from integrations.telling import kinds
 from xcore.errors import Invalid, Problem
 
@@ -46,7 +46,7 @@ class Asked:
 def _asked(
     request: Request,
     kind: Annotated[str | None, Query(max_length=64, description="Only of this kind.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only from then on (RFC 3339).")] = None,
+    since: Annotated[Moment | None, Query(description="Only from then on (RFC 3339).")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     before: Annotated[
         int | None, Query(alias="continue", ge=1, le=MAX_NUMBER, description="Of the page before.")
@@ -62,7 +62,7 @@ def _asked(
     tags = request.headers.get("if-none-match", "").split(",")
     return Asked(
         kind=kind,
-        since=since.timestamp() if since is not None else None,
+        since=seconds(since) if since is not None else None,
         limit=limit,
         before=before,
         live="text/event-stream" in request.headers.get("accept", ""),
