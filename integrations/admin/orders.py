@@ -115,6 +115,8 @@ async def _revision(request: Request) -> int:
     except InvalidManifest as error:
         raise InvalidRollback(error.detail, error.problems) from None
     revision = said.get("revision") if isinstance(said, dict) and len(said) == 1 else None
+    if isinstance(revision, float) and revision.is_integer():
+        revision = int(revision)  # JSON has one kind of number: 3.0 is as whole as 3
     if type(revision) is not int or not 1 <= revision <= MAX_REVISION:
         problem = Problem("revision", f"must be a whole number from 1 to {MAX_REVISION}, and the only member")
         raise InvalidRollback("the body does not say which revision is wanted", [problem])

@@ -183,10 +183,11 @@ def test_calls_are_listed_newest_first(controller):
     assert {each["state"] for each in failed} == {"Failed"}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1000000000", "state=Gone", "continue=" + "1" * 65])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1000000000", "state=Gone", "continue=" + "1" * 65, "continue=yesterday"]
+)
 def test_a_page_out_of_bounds_is_refused(controller, query):
     assert controller.request("GET", f"/api/v1/calls?{query}").status == 422
-    assert controller.request("GET", "/api/v1/calls?continue=yesterday").status == 400
 
 
 def test_a_call_that_is_not_there_is_told(controller):

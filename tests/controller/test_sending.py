@@ -56,7 +56,9 @@ def test_changes_roll_and_revisions_can_be_gone_back_to(controller: Controller) 
     assert controller.call("hello", "greet").json == "Hi world"
     patch = json.dumps({"spec": {"version": "2.0.0"}})
     controller.request("PATCH", f"{AT}/hello", content=patch, headers=MERGE)
-    back = controller.request("POST", f"{AT}/hello/rollback", json={"revision": 1}, params={"wait": "Ready"})
+    back = controller.request(
+        "POST", f"{AT}/hello/rollback", json={"revision": 1.0}, params={"wait": "Ready"}
+    )
     assert (back.status, controller.call("hello", "greet").json) == (200, "Hello world")
     items = controller.request("GET", f"{AT}/hello/revisions").json["items"]
     told = [(i["revision"], i["how"], i["by"], i["note"], i["wanted"]) for i in items]
