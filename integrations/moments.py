@@ -24,7 +24,9 @@ def _moment(text: str) -> str:
 
 
 Moment = Annotated[
-    str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_moment)
+    str,
+    Field(max_length=40, examples=["2027-01-31T12:00:00Z"], json_schema_extra={"format": "date-time"}),
+    AfterValidator(_moment),
 ]
 
 

@@ -32,23 +32,21 @@ class NewKey(Model):
     """The body of `POST /api/v1/keys`. Without `plugins` or `actions` it is for all of them."""
 
     name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_plain)] = Field(
-        description="What it is for, to tell it from others.", examples=["shop frontend"]
+        description="What it is for, to tell it from others."
     )
-    role: Role = Field(description="What its holder is here for.", examples=["caller"])
+    role: Role = Field(description="What its holder is here for.")
     plugins: Annotated[tuple[Label, ...], Field(min_length=1, max_length=100), UniqueBy()] | None = Field(
-        None, description="Plugins it is for; absent: all.", examples=[["shop"]]
+        None, description="Plugins it is for; absent or null: all."
     )
     actions: Annotated[tuple[Action, ...], Field(min_length=1, max_length=100), UniqueBy()] | None = Field(
-        None, description="Actions it may call; absent: all.", examples=[["buy"]]
+        None, description="Actions it may call; absent or null: all."
     )
     scopes: Annotated[
         tuple[Annotated[str, Field(pattern=fields.SCOPE, max_length=128)], ...],
         Field(max_length=64),
         UniqueBy(),
-    ] = Field((), description="What actions with access Scoped ask for.", examples=[["orders:write"]])
-    expires_at: Moment | None = Field(
-        None, description="When it ends (RFC 3339); absent: never.", examples=["2027-01-31T12:00:00Z"]
-    )
+    ] = Field((), description="What actions with access Scoped ask for.")
+    expires_at: Moment | None = Field(None, description="When it ends (RFC 3339); absent or null: never.")
 
     @model_validator(mode="after")
     def _fits_the_role(self) -> Self:

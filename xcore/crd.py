@@ -42,7 +42,7 @@ def definitions() -> list[Node]:
 def _plugin() -> Node:
     schema = _structural(schema_of(Manifest), celrules.PLUGIN)
     schema["properties"]["metadata"] = _metadata(LABEL, 63)
-    schema["properties"]["status"] = deepcopy(_STATUS)
+    schema["properties"]["status"] = deepcopy(STATUS)
     for path in _NO_DEFAULT:
         _at(schema, path).pop("default")
     _gather_defaults(schema)
@@ -188,7 +188,7 @@ _CONDITION = {
     ),
     "required": ["type", "status"],
 }
-_STATUS = _object(
+STATUS = _object(
     "How it is, as the controller sees it.",
     observedGeneration=_said("Generation of the resource the rest was seen at.", _COUNT),
     replicas=_said("Instances that exist.", _COUNT),

@@ -32,7 +32,7 @@ def _seconds(at: str | None) -> float | None:
     return seconds(at) if at is not None else None
 
 
-@router.get("", dependencies=[demands(Scope.AUDIT_READ)], responses={200: AUDIT})
+@router.get("", dependencies=[demands(Scope.AUDIT_READ)], response_model=None, responses={200: AUDIT})
 async def get_audit(
     request: Request,
     search: Annotated[Search, Depends(_search)],

@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse, Response
 
 from integrations.admin.access import GrantOf, demands
 from integrations.admin.audited import Audited
+from integrations.admin.named import CallId
+from integrations.admin.schemas import CALL, CALLS, SENT_AGAIN
 from integrations.database.tables_tasks import CallRow
 from integrations.grants import Grant, Role, Scope
 from integrations.once import Done, Once, claim
@@ -19,6 +21,7 @@ from integrations.tasks.calls import Calls
 from xcore.clock import rfc3339
 
 router = APIRouter(prefix="/api/v1/calls", tags=["calls"], route_class=Audited)
+READS = [demands(Scope.CALLS_READ)]
 
 MAX_PAGE = 100
 _PLACE = r"^([0-9]{1,10}(\.[0-9]{1,9})?~[0-9a-f]{32})?$"  # a time and an id
@@ -32,7 +35,7 @@ def _calls(request: Request) -> Calls:
 CallsOf = Annotated[Calls, Depends(_calls)]
 
 
-@router.get("", dependencies=[demands(Scope.CALLS_READ)])
+@router.get("", dependencies=READS, response_model=None, responses={200: CALLS})
 async def list_calls(
     calls: CallsOf,
     grant: GrantOf,
@@ -48,16 +51,21 @@ async def list_calls(
     return {"items": [_shown(row) for row in page], "metadata": {"continue": more}}
 
 
-@router.get("/{call_id}", dependencies=[demands(Scope.CALLS_READ)])
-async def get_call(call_id: str, calls: CallsOf, grant: GrantOf) -> Response:
+@router.get("/{call_id}", dependencies=READS, responses={200: CALL})
+async def get_call(call_id: CallId, calls: CallsOf, grant: GrantOf) -> Response:
     """Give one call: how far it is and, once it has ended, its answer."""
     row = await _own(calls, grant, call_id)
     waiting = {} if row.ended is not None else {"retry-after": "1"}
     return JSONResponse({**_shown(row), "result": _result(row)}, headers=waiting)
 
 
-@router.post("/{call_id}/retry", status_code=202, dependencies=[demands(Scope.ACTIONS_CALL)])
-async def retry_call(call_id: str, request: Request, calls: CallsOf, grant: GrantOf) -> Response:
+@router.post(
+    "/{call_id}/retry",
+    status_code=202,
+    dependencies=[demands(Scope.ACTIONS_CALL)],
+    responses={202: SENT_AGAIN},
+)
+async def retry_call(call_id: CallId, request: Request, calls: CallsOf, grant: GrantOf) -> Response:
     """Have a dead letter sent again, with all its attempts."""
     await _own(calls, grant, call_id)
     once: Once = request.app.state.once

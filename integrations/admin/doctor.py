@@ -8,12 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from integrations.admin.access import demands
+from integrations.admin.schemas import FINDINGS
 from integrations.grants import Scope
 
 router = APIRouter(prefix="/api/v1/doctor", tags=["doctor"], dependencies=[demands(Scope.DOCTOR_READ)])
 
 
-@router.get("")
+@router.get("", response_model=None, responses={200: FINDINGS})
 async def examine(request: Request) -> dict[str, Any]:
     """Tell what only the controller sees: of its cluster, check by check. On one machine `xcore doctor` there tells it."""
     findings = await request.app.state.examine()

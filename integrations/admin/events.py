@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from integrations.admin.access import GrantOf, JournalOf, ManagerOf, demands, lasting
-from integrations.admin.schemas import EVENTS
+from integrations.admin.named import EventKind, PluginName
+from integrations.admin.schemas import AS_IT_WAS, EVENTS
 from integrations.admin.upload import MalformedRequest
 from integrations.grants import Scope
 from integrations.journal import Journal, Wanted
@@ -45,7 +46,7 @@ class Asked:
 
 def _asked(
     request: Request,
-    kind: Annotated[str | None, Query(max_length=64, description="Only of this kind.")] = None,
+    kind: Annotated[EventKind | None, Query(max_length=64, description="Only of this kind.")] = None,
     since: Annotated[Moment | None, Query(description="Only from then on (RFC 3339).")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     before: Annotated[
@@ -74,7 +75,7 @@ def _asked(
 AskedOf = Annotated[Asked, Depends(_asked)]
 
 
-@router.get("/events", responses={200: EVENTS})
+@router.get("/events", responses={200: EVENTS, 304: AS_IT_WAS})
 async def events(
     request: Request,
     journal: JournalOf,
@@ -86,9 +87,9 @@ async def events(
     return await _answer(request, journal, asked, Wanted(plugin, asked.kind, asked.since, grant.plugins))
 
 
-@router.get("/plugins/{name}/events", responses={200: EVENTS})
+@router.get("/plugins/{name}/events", responses={200: EVENTS, 304: AS_IT_WAS})
 async def plugin_events(
-    name: str, request: Request, journal: JournalOf, manager: ManagerOf, asked: AskedOf
+    name: PluginName, request: Request, journal: JournalOf, manager: ManagerOf, asked: AskedOf
 ) -> Response:
     """The same for one plugin, also when it is no more."""
     if name not in manager.names():

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from integrations.admin.access import GrantOf, ManagerOf, demands
 from integrations.admin.answers import matched
 from integrations.admin.audited import Audited
-from integrations.admin.schemas import KEY, MADE_KEY, NEW_KEY
+from integrations.admin.named import KeyId
+from integrations.admin.schemas import KEY, KEYS, MADE_KEY, NEW_KEY, REVOKED_KEY
 from integrations.admin.upload import UnsupportedMediaType, is_json, text
 from integrations.database.tables_keys import KeyRow
 from integrations.grants import Scope
@@ -64,7 +65,7 @@ async def create_key(request: Request, ring: RingOf, manager: ManagerOf, grant: 
     return JSONResponse({**shown(row), "key": key}, 201, headers)
 
 
-@router.get("", dependencies=READS)
+@router.get("", dependencies=READS, response_model=None, responses={200: KEYS})
 async def list_keys(
     ring: RingOf,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
@@ -77,13 +78,13 @@ async def list_keys(
 
 
 @router.get("/{id}", dependencies=READS, responses={200: KEY})
-async def get_key(id: str, ring: RingOf) -> Response:  # noqa: A002  # its name in the path
+async def get_key(id: KeyId, ring: RingOf) -> Response:  # noqa: A002  # its name in the path
     """Give one key; its `ETag` is the version that `If-Match` compares."""
     return _response(await ring.get(id))
 
 
-@router.delete("/{id}", dependencies=WRITES, responses={200: KEY})
-async def revoke_key(id: str, request: Request, ring: RingOf, grant: GrantOf) -> Response:  # noqa: A002
+@router.delete("/{id}", dependencies=WRITES, responses={200: REVOKED_KEY})
+async def revoke_key(id: KeyId, request: Request, ring: RingOf, grant: GrantOf) -> Response:  # noqa: A002
     """Revoke a key: here at once, everywhere within 5 s, with what it has under way. Revoked twice is revoked."""
     return _response(await ring.revoke(id, grant.id, matched(request)))
 

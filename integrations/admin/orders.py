@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from integrations.admin.access import demands
 from integrations.admin.answers import DeskOf, PatienceOf, TermsOf, WaitTimeout
 from integrations.admin.audited import Audited
-from integrations.admin.schemas import MAX_REVISION, PATCH, PLUGIN, ROLLBACK, SENT
+from integrations.admin.named import PluginName
+from integrations.admin.schemas import GONE, LATE, MAX_REVISION, PATCH, PLUGIN, REVISIONS, ROLLBACK, SENT
 from integrations.admin.upload import UnsupportedMediaType, is_json, text
 from integrations.grants import Scope
 from integrations.once import Done, claim
@@ -29,7 +30,7 @@ class InvalidRollback(Invalid):
     reason = "InvalidArguments"
 
 
-@router.post("", dependencies=WRITES, status_code=201, responses={201: PLUGIN}, openapi_extra=SENT)
+@router.post("", dependencies=WRITES, status_code=201, responses={201: PLUGIN, 504: LATE}, openapi_extra=SENT)
 async def create_plugin(desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Make a plugin: a manifest that names an image, or with an archive of its code."""
     async with desk.uploads.received(desk.request) as upload:
@@ -43,16 +44,18 @@ async def create_plugin(desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> R
         return await desk.once.perform(claimed, order, lambda done: desk.answer(done, patience))
 
 
-@router.put("/{name}", dependencies=WRITES, responses={200: PLUGIN, 201: PLUGIN}, openapi_extra=SENT)
-async def put_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+@router.put(
+    "/{name}", dependencies=WRITES, responses={200: PLUGIN, 201: PLUGIN, 504: LATE}, openapi_extra=SENT
+)
+async def put_plugin(name: PluginName, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Make it so: 201 where the plugin is new, else 200. The same again changes nothing."""
     async with desk.uploads.received(desk.request) as upload:
         outcome = await desk.intake.replace(name, upload.parcel, terms)
     return await desk.answer(_done(outcome), patience)
 
 
-@router.patch("/{name}", dependencies=WRITES, responses={200: PLUGIN}, openapi_extra=PATCH)
-async def patch_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+@router.patch("/{name}", dependencies=WRITES, responses={200: PLUGIN, 504: LATE}, openapi_extra=PATCH)
+async def patch_plugin(name: PluginName, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Change some fields by a JSON merge patch (RFC 7396); the result is judged as a whole."""
     if not is_json(desk.request):
         raise UnsupportedMediaType("send application/merge-patch+json")
@@ -61,9 +64,9 @@ async def patch_plugin(name: str, desk: DeskOf, terms: TermsOf, patience: Patien
     return await desk.answer(_done(outcome), patience)
 
 
-@router.delete("/{name}", dependencies=WRITES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
+@router.delete("/{name}", dependencies=WRITES, status_code=202, responses={200: GONE, 202: GONE, 504: LATE})
 async def delete_plugin(
-    name: str,
+    name: PluginName,
     desk: DeskOf,
     terms: TermsOf,
     wait: Annotated[Literal["Gone"] | None, Query(description="Answer only when this holds.")] = None,
@@ -79,8 +82,8 @@ async def delete_plugin(
     return JSONResponse(last)
 
 
-@router.get("/{name}/revisions", dependencies=READS)
-async def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
+@router.get("/{name}/revisions", dependencies=READS, response_model=None, responses={200: REVISIONS})
+async def get_revisions(name: PluginName, desk: DeskOf) -> dict[str, Any]:
     """List the kept revisions, the newest first: who sent each, when and how."""
     kept = await desk.intake.revisions(name)
     return {"items": [_shown(each, wanted=each is kept[-1]) for each in reversed(kept)]}
@@ -90,10 +93,10 @@ async def get_revisions(name: str, desk: DeskOf) -> dict[str, Any]:
     "/{name}/rollback",
     dependencies=WRITES,
     status_code=202,
-    responses={200: PLUGIN, 202: PLUGIN},
+    responses={200: PLUGIN, 202: PLUGIN, 504: LATE},
     openapi_extra=ROLLBACK,
 )
-async def rollback(name: str, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
+async def rollback(name: PluginName, desk: DeskOf, terms: TermsOf, patience: PatienceOf) -> Response:
     """Want again what a kept revision says; that becomes a new revision."""
     revision = await _revision(desk.request)
     claimed = claim(desk.request, str(revision))

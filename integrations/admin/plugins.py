@@ -12,7 +12,8 @@ from fastapi.responses import Response, StreamingResponse
 from integrations.admin.access import GrantOf, ManagerOf, demands, lasting
 from integrations.admin.answers import DeskOf, Patience, PatienceOf
 from integrations.admin.audited import Audited
-from integrations.admin.schemas import PLUGIN
+from integrations.admin.named import PluginName
+from integrations.admin.schemas import LATE, LOGS, PLUGIN, PLUGINS, STATUS
 from integrations.grants import Scope
 from xcore.manager import Manager
 
@@ -23,7 +24,7 @@ MAX_PAGE = 500
 MAX_LINES = 10_000
 
 
-@router.get("", dependencies=READS)
+@router.get("", dependencies=READS, response_model=None, responses={200: PLUGINS})
 def list_plugins(
     desk: DeskOf,
     grant: GrantOf,
@@ -38,21 +39,26 @@ def list_plugins(
 
 
 @router.get("/{name}", dependencies=READS, responses={200: PLUGIN})
-def get_plugin(name: str, desk: DeskOf) -> Response:
+def get_plugin(name: PluginName, desk: DeskOf) -> Response:
     """Give one Plugin resource; its `ETag` is the version that `If-Match` compares."""
     return desk.response(name)
 
 
-@router.get("/{name}/status", dependencies=READS)
-def get_status(name: str, manager: ManagerOf) -> dict[str, Any]:
+@router.get("/{name}/status", dependencies=READS, response_model=None, responses={200: STATUS})
+def get_status(name: PluginName, manager: ManagerOf) -> dict[str, Any]:
     """Give the status alone."""
     status: dict[str, Any] = manager.get(name)["status"]
     return status
 
 
-@router.get("/{name}/logs", dependencies=[demands(Scope.LOGS_READ)], response_class=StreamingResponse)
+@router.get(
+    "/{name}/logs",
+    dependencies=[demands(Scope.LOGS_READ)],
+    response_class=StreamingResponse,
+    responses={200: LOGS},
+)
 async def get_logs(
-    name: str,
+    name: PluginName,
     request: Request,
     manager: ManagerOf,
     lines: Annotated[int, Query(ge=1, le=MAX_LINES)] = 200,
@@ -76,8 +82,10 @@ async def _lines(
             yield f"{line.time} {line.text}\n"
 
 
-@router.post("/{name}/restart", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
-async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
+@router.post(
+    "/{name}/restart", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN, 504: LATE}
+)
+async def restart(name: PluginName, desk: DeskOf, patience: PatienceOf) -> Response:
     """Replace the running instance by a new one, without a gap."""
 
     async def order() -> None:
@@ -87,12 +95,14 @@ async def restart(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
 
 
 @router.post("/{name}/suspend", dependencies=OPERATES, status_code=202, responses={202: PLUGIN})
-async def suspend(name: str, desk: DeskOf) -> Response:
+async def suspend(name: PluginName, desk: DeskOf) -> Response:
     """Stop it and keep it stopped, also over restarts of the controller."""
     return await desk.command(name, lambda: desk.intake.suspend(name, desk.terms), Patience(None))
 
 
-@router.post("/{name}/resume", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN})
-async def resume(name: str, desk: DeskOf, patience: PatienceOf) -> Response:
+@router.post(
+    "/{name}/resume", dependencies=OPERATES, status_code=202, responses={200: PLUGIN, 202: PLUGIN, 504: LATE}
+)
+async def resume(name: PluginName, desk: DeskOf, patience: PatienceOf) -> Response:
     """Run it again, with a full restart budget."""
     return await desk.command(name, lambda: desk.intake.resume(name, desk.terms), patience)

@@ -1,4 +1,4 @@
-"""What the routes that make plugins say of themselves in `/openapi.json`: the bodies they read by hand, the resource."""
+"""What the routes say of themselves in `/openapi.json`: the bodies they read by hand, and their answers, each with an example."""
 
 from __future__ import annotations
 
@@ -7,239 +7,112 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from integrations.grants import Role
-from integrations.newkey import NewKey
-from xcore.manifest import json_schema
-from xcore.schema import schema_of
+from integrations.admin import links
+from integrations.admin.examples import EXAMPLES
+from integrations.admin.shapes import page, ref, said, shape, shapes
 
 MAX_REVISION = 2**53
-_AT = "#/components/schemas/"
+_JSON = "application/json"
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "integer"}
 
 
-def _content(media: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _content(media: Mapping[str, tuple[Mapping[str, Any], str]]) -> dict[str, Any]:
+    """By kind of content: a schema, and the name of an example."""
+    # By reference: FastAPI drops what is null in an example, and null is what is answered.
     return {
-        "requestBody": {
-            "required": True,
-            "content": {kind: {"schema": schema} for kind, schema in media.items()},
-        }
+        kind: {"schema": schema, "examples": {name: {"$ref": f"#/components/examples/{name}"}}}
+        for kind, (schema, name) in media.items()
     }
 
 
-def _answer(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _body(media: Mapping[str, tuple[Mapping[str, Any], str]]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": _content(media)}}
 
 
-_MANIFEST = {"$ref": f"{_AT}PluginManifest"}
-_FORM = {
-    "type": "object",
-    "properties": {
-        "manifest": {
-            "type": "string",
-            "description": "The manifest, YAML or JSON; else plugin.yaml in the archive.",
-        },
-        "archive": {
-            "type": "string",
-            "format": "binary",
-            "description": "The plugin's folder as tar.gz or zip.",
-        },
-    },
-}
-SENT = _content({"application/json": _MANIFEST, "application/yaml": _MANIFEST, "multipart/form-data": _FORM})
-PATCH = _content({"application/merge-patch+json": {"type": "object"}})
-ROLLBACK = _content(
+def _answer(
+    description: str, schema: Mapping[str, Any], example: str, leads: links.Links | None = None
+) -> dict[str, Any]:
+    answer = {"description": description, "content": _content({_JSON: (schema, example)})}
+    return {**answer, "links": leads} if leads else answer
+
+
+def _problem(description: str, example: str) -> dict[str, Any]:
+    problem = {"application/problem+json": (ref("Problem"), example)}
+    return {"description": description, "content": _content(problem)}
+
+
+_PARTS = shape(
+    optional=["manifest", "archive"],
+    manifest=said("The manifest, YAML or JSON; else plugin.yaml in the archive.", _TEXT),
+    archive=said("The plugin's folder as tar.gz or zip.", {**_TEXT, "format": "binary"}),
+)
+SENT = _body(
     {
-        "application/json": {
-            "type": "object",
-            "properties": {"revision": {"type": "integer", "minimum": 1, "maximum": MAX_REVISION}},
-            "required": ["revision"],
-            "additionalProperties": False,
-        }
+        _JSON: (ref("PluginManifest"), "Manifest"),
+        "application/yaml": (ref("PluginManifest"), "Manifest"),
+        "multipart/form-data": ({**_PARTS, "additionalProperties": False}, "Form"),
     }
 )
-PLUGIN = _answer("The plugin", {"$ref": f"{_AT}Plugin"})
+PATCH = _body({"application/merge-patch+json": ({"type": "object"}, "Patch")})
+_WHICH = shape(revision={"type": "integer", "minimum": 1, "maximum": MAX_REVISION})
+ROLLBACK = _body({_JSON: ({**_WHICH, "additionalProperties": False}, "Rollback")})
+NEW_KEY = _body({_JSON: (ref("NewKey"), "NewKey")})
 
-
-_TIME = {"type": ["string", "null"], "format": "date-time"}
-_NAMES = {"type": ["array", "null"], "items": {"type": "string"}}
-_KEY = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "examples": ["0193a4b2c1de5f0c9a3b"]},
-        "name": {"type": "string", "examples": ["shop frontend"]},
-        "role": {"type": "string", "enum": [role.value for role in Role]},
-        "prefix": {"type": "string", "description": "How the key begins.", "examples": ["xck_Zk3v9QpA"]},
-        "plugins": {**_NAMES, "description": "Those it is for; null: all."},
-        "actions": {**_NAMES, "description": "Those it may call; null: all."},
-        "scopes": {"type": "array", "items": {"type": "string"}},
-        "state": {"type": "string", "enum": ["Active", "Expired", "Revoked"]},
-        "createdAt": {"type": "string", "format": "date-time"},
-        "createdBy": {"type": "string", "description": "The id of the key that made it."},
-        "expiresAt": _TIME,
-        "revokedAt": _TIME,
-        "revokedBy": {"type": "string"},
-    },
-    "required": [
-        *("id", "name", "role", "prefix", "plugins", "actions", "scopes", "state"),
-        *("createdAt", "createdBy", "expiresAt", "revokedAt", "revokedBy"),
-    ],
-}
-_SECRET = {"type": "string", "description": "The key; told once.", "examples": ["xck_Zk3v9QpA…"]}
-KEY = _answer("The key", {"$ref": f"{_AT}Key"})
-MADE_KEY = _answer(
-    "The key as it was made", {"allOf": [{"$ref": f"{_AT}Key"}], "properties": {"key": _SECRET}}
-)
-_STRINGS = ("at", "by", "role", "key", "address", "method", "route", "path", "plugin", "created", "reason")
-_ENTRY = {
-    "type": "object",
-    "properties": {
-        "number": {"type": "integer", "minimum": 1},
-        **{name: {"type": "string"} for name in (*_STRINGS, "requestId", "previous", "hash", "cut")},
-        "result": {"type": "string", "enum": ["Done", "Refused", "Failed"]},
-        "status": {"type": "integer"},
-        "seconds": {"type": "number"},
-        "omitted": {"type": "integer", "description": "Refusals of nobody known that are not recorded."},
-        "through": {"type": "integer", "description": "Entries up to this one were cut off."},
-    },
-    "required": [*_STRINGS, "number", "requestId", "previous", "hash", "result", "status", "seconds"],
-}
-AUDIT = _answer(
-    "Entries, the newest first",
-    {
-        "type": "object",
-        "properties": {
-            "items": {"type": "array", "items": {"$ref": f"{_AT}AuditEntry"}},
-            "metadata": {
-                "type": "object",
-                "properties": {
-                    "continue": {"type": "integer", "description": "0: that was the last page."},
-                    "head": {
-                        "type": "object",
-                        "properties": {"number": {"type": "integer"}, "hash": {"type": "string"}},
-                    },
-                },
-            },
-        },
-    },
-)
-NEW_KEY = _content({"application/json": {"$ref": f"{_AT}NewKey"}})
-_EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "integer", "minimum": 1},
-        "kind": {"type": "string"},
-        "plugin": {"type": "string", "description": "Empty when it is about the controller itself."},
-        "at": {"type": "string", "format": "date-time"},
-    },
-    "required": ["id", "kind", "plugin", "at"],
-    "additionalProperties": True,
+PLUGIN = _answer("The plugin", ref("Plugin"), "Plugin", links.PLUGIN)
+GONE = _answer("The plugin as it was last", ref("Plugin"), "Plugin")
+PLUGINS = _answer("Plugins by name", page("Plugin"), "Plugins")
+STATUS = _answer("The status", ref("PluginStatus"), "Status")
+_KEPT = shape(items={"type": "array", "items": ref("Revision")})
+REVISIONS = _answer("The kept revisions, the newest first", _KEPT, "Revisions")
+LOGS: dict[str, Any] = {
+    "description": "Lines, the oldest first",
+    "content": _content({"text/plain": (_TEXT, "Log"), "application/x-ndjson": (_TEXT, "LogAsJson")}),
 }
 EVENTS: dict[str, Any] = {
-    "description": "Events, the newest first",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "items": {"type": "array", "items": _EVENT},
-                    "metadata": {
-                        "type": "object",
-                        "properties": {"continue": {"type": "string"}},
-                        "required": ["continue"],
-                    },
-                },
-                "required": ["items", "metadata"],
-            },
-            "example": {
-                "items": [
-                    {
-                        "id": 42,
-                        "kind": "InstanceExited",
-                        "plugin": "hello",
-                        "at": "2026-01-01T12:00:00.000Z",
-                        "instance": "1f0c2a",
-                        "reason": "OutOfMemory",
-                        "exitCode": 137,
-                        "message": "",
-                    }
-                ],
-                "metadata": {"continue": "42"},
-            },
-        },
-        "text/event-stream": {"schema": {"type": "string"}},
-    },
+    "description": "Events, the newest first; or as they happen",
+    "content": _content({_JSON: (page("Event"), "Events"), "text/event-stream": (_TEXT, "EventStream")}),
 }
-
-
-_PROBLEM = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457).",
-    "properties": {
-        **{name: {"type": "string"} for name in ("type", "title", "detail", "reason", "requestId")},
-        "status": {"type": "integer"},
-        "component": {"type": "string", "enum": ["client", "controller", "plugin", "runtime", "database"]},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-                "required": ["field", "message"],
-            },
-        },
-    },
-    "required": ["type", "title", "status", "detail", "component", "reason", "requestId"],
+AS_IT_WAS = {"description": "The page is as it was: what `If-None-Match` names"}
+KEY = _answer("The key", ref("Key"), "Key")
+REVOKED_KEY = _answer("The key as it is then", ref("Key"), "RevokedKey")
+KEYS = _answer("Keys in the order they were made", page("Key"), "Keys")
+_TOLD = {"allOf": [ref("Key")], "properties": {"key": said("The key; told once.", _TEXT)}}
+MADE_KEY = _answer("The key as it was made", _TOLD, "MadeKey", links.KEY)
+TASK = _answer("The task", ref("Task"), "Task", links.TASK)
+TASKS = _answer("Tasks by name", page("Task"), "Tasks")
+RUNS = _answer("Runs, the newest first", page("Run"), "Runs")
+CALL = _answer("The call", ref("AnsweredCall"), "AnsweredCall")
+SENT_AGAIN = _answer("The call, which is made again", ref("Call"), "QueuedCall", links.CALL)
+CALLS = _answer("Calls, the newest first", page("Call"), "Calls")
+_CHAIN = {
+    "continue": said("Of the next page; 0: that was the last.", _NUMBER),
+    "head": shape("The end of the chain.", number=_NUMBER, hash=_TEXT),
 }
-_PROBLEM_ANSWER = {
-    "description": "A problem; its reason is in `Xcore-Reason`, too",
-    "content": {"application/problem+json": {"schema": {"$ref": f"{_AT}Problem"}}},
-}
+AUDIT = _answer("Entries, the newest first", page("AuditEntry", _CHAIN), "Audit")
+_FOUND = shape(findings={"type": "array", "items": ref("Finding")})
+FINDINGS = _answer("What was found", _FOUND, "Findings")
+LATE = _problem("It is not so in time; what was ordered stays in force", "Late")
+_PROBLEM = _problem("A problem; its reason is in `Xcore-Reason`, too", "Problem")
 
 
 def describe(app: FastAPI) -> None:
-    """Add the schemas that the routes refer to."""
+    """Add the schemas and examples that the routes refer to."""
     before = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = before()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(_schemas())
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for theirs in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(theirs, None)
+        schemas.update(shapes())
+        components.setdefault("examples", {}).update(EXAMPLES)
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop(
-                    "422", None
-                )  # FastAPI's own: ours are problems, whatever the status
-                operation["responses"]["default"] = _PROBLEM_ANSWER
+                # FastAPI's own: ours are problems, whatever the status.
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = _PROBLEM
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-
-
-def _schemas() -> dict[str, Any]:
-    manifest = _moved(json_schema())
-    inner = {f"Plugin{name}": schema for name, schema in manifest.pop("$defs").items()}
-    manifest.pop("$schema")
-    stored = {"generation": {"type": "integer"}, "resourceVersion": {"type": "string"}}
-    metadata = inner["PluginMetadata"]
-    named = {**metadata, "properties": {**metadata["properties"], **stored}}
-    told = {**manifest["properties"], "metadata": named, "status": {"type": "object"}}
-    resource = {**manifest, "properties": told}
-    new_key = schema_of(NewKey)
-    return {
-        **{f"Plugin{name}": _moved(schema) for name, schema in new_key.get("$defs", {}).items()},
-        **inner,
-        "PluginManifest": manifest,
-        "Plugin": resource,
-        "Key": _KEY,
-        "AuditEntry": _ENTRY,
-        "Problem": _PROBLEM,
-        "NewKey": _moved({key: value for key, value in new_key.items() if key != "$defs"}),
-    }
-
-
-def _moved(node: Any) -> Any:
-    """The schema with its inner ones under names of the whole document."""
-    if isinstance(node, dict):
-        return {key: _pointer(value) if key == "$ref" else _moved(value) for key, value in node.items()}
-    return [_moved(each) for each in node] if isinstance(node, list) else node
-
-
-def _pointer(reference: str) -> str:
-    return f"{_AT}Plugin{reference.removeprefix('#/$defs/')}"

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from integrations.admin.access import GrantOf, demands
 from integrations.admin.answers import DeskOf
 from integrations.admin.audited import Audited
+from integrations.admin.named import TaskId
+from integrations.admin.schemas import RUNS, TASK, TASKS
 from integrations.database.tables_tasks import RunRow, TaskRow
 from integrations.grants import Grant, Scope
 from integrations.once import Done, claim
@@ -19,6 +21,7 @@ from xcore.clock import rfc3339
 from xcore.errors import Forbidden
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=Audited)
+READS = [demands(Scope.TASKS_READ)]
 
 MAX_PAGE = 100
 
@@ -32,7 +35,7 @@ AgendaOf = Annotated[Agenda, Depends(_agenda)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 
-@router.get("", dependencies=[demands(Scope.TASKS_READ)])
+@router.get("", dependencies=READS, response_model=None, responses={200: TASKS})
 async def list_tasks(
     agenda: AgendaOf,
     grant: GrantOf,
@@ -53,15 +56,15 @@ async def list_tasks(
     return {"items": items, "metadata": {"continue": more}}
 
 
-@router.get("/{task_id}", dependencies=[demands(Scope.TASKS_READ)])
-async def get_task(task_id: str, agenda: AgendaOf, grant: GrantOf) -> dict[str, Any]:
+@router.get("/{task_id}", dependencies=READS, response_model=None, responses={200: TASK})
+async def get_task(task_id: TaskId, agenda: AgendaOf, grant: GrantOf) -> dict[str, Any]:
     """Give one task, and its latest run."""
     return await _one(agenda, _find(agenda, grant, task_id))
 
 
-@router.get("/{task_id}/runs", dependencies=[demands(Scope.TASKS_READ)])
+@router.get("/{task_id}/runs", dependencies=READS, response_model=None, responses={200: RUNS})
 async def list_runs(
-    task_id: str,
+    task_id: TaskId,
     agenda: AgendaOf,
     grant: GrantOf,
     limit: Limit = 20,
@@ -75,8 +78,10 @@ async def list_runs(
     return {"items": [_run(row) for row in page], "metadata": {"continue": more}}
 
 
-@router.post("/{task_id}/run", status_code=202, dependencies=[demands(Scope.TASKS_RUN)])
-async def run_task(task_id: str, agenda: AgendaOf, grant: GrantOf, desk: DeskOf) -> Response:
+@router.post(
+    "/{task_id}/run", status_code=202, dependencies=[demands(Scope.TASKS_RUN)], responses={202: TASK}
+)
+async def run_task(task_id: TaskId, agenda: AgendaOf, grant: GrantOf, desk: DeskOf) -> Response:
     """Have it run now, once for each Idempotency-Key; its regular times stay."""
     task = _find(agenda, grant, task_id)
     if task.plugin and (why := grant.why_not(task.plugin, task.action)) is not None:

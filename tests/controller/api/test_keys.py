@@ -196,3 +196,15 @@ async def test_an_expired_key_is_401_and_says_so_in_the_list(client, app):
     assert (await client.get("/api/v1/plugins", headers=bearer(made["key"]))).status_code == 200
     app.state.gate._clock = lambda: time.time() + 3601
     assert (await client.get("/api/v1/plugins", headers=bearer(made["key"]))).status_code == 401
+
+
+async def test_what_may_be_absent_may_be_null(client, app):
+    """As it is told of a key without it; the document says so."""
+    made = await make(client, plugins=None, actions=None, expiresAt=None)
+    assert (made["plugins"], made["actions"], made["expiresAt"]) == (None, None, None)
+    described = app.openapi()["components"]["schemas"]["NewKey"]["properties"]
+    assert {name for name, field in described.items() if "null" in field.get("type", ())} == {
+        "plugins",
+        "actions",
+        "expiresAt",
+    }
