@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["tests.cluster.fixtures"]
+pytest_plugins = ["tests.cluster.fixtures", "tests.integrations.fixtures"]
 OF_THE_CLUSTER = ("tests/kubernetes/", "tests/cluster/", "tests/conformance/test_kubernetes.py")
 RENDERED = "tests/kubernetes/test_chart.py"  # needs programs of the cluster, and none that runs
 

@@ -16,10 +16,11 @@ from xcore.loader import Declared
 
 @dataclass(slots=True)
 class Directory:
-    """`owners`: what is declared, by name. `misfits`: why a folder has no plugin of its own, by folder."""
+    """`owners`: what is declared, by name. `misfits`: why a folder has no plugin of its own, by folder. `rivals`: who else wants a name, in words."""
 
     owners: dict[str, Declared] = field(default_factory=dict)
     misfits: dict[str, XcoreError] = field(default_factory=dict)
+    rivals: dict[str, list[str]] = field(default_factory=dict)
 
 
 def assign(
@@ -54,6 +55,8 @@ def _place(folder: str, name: str) -> str:
 
 
 def _refuse(directory: Directory, item: Declared, name: str, before: str | None) -> None:
+    # The owner's status tells of it: a folder that is called like what was sent has none of its own.
+    directory.rivals.setdefault(name, []).append(_place(item.folder, name))
     error = RouteConflict(f"{_place(directory.owners[name].folder, name)} already has the name {name}")
     if before is None or before in directory.owners:
         directory.misfits[item.folder] = error

@@ -17,7 +17,10 @@ from xcore.workload import Workload
 
 @dataclass(slots=True)
 class Entry:
-    """`workload` is what was last accepted, `refused` why the newest was not, `pending` what it waits for, `actions` those of each revision."""
+    """`workload` is what was last accepted, `refused` why the newest was not, `pending` what it waits for, `actions` those of each revision.
+
+    `rivals`: who else wants the name, in words.
+    """
 
     name: str
     folder: str
@@ -29,6 +32,7 @@ class Entry:
     status: dict[str, Any] | None = None
     actions: dict[str, Sequence[str]] = field(default_factory=dict)
     describing: asyncio.Task[None] | None = None
+    rivals: Sequence[str] = ()
     judged: int | None = None  # of a resource in a cluster: the generation that was accepted or refused last
 
     @property

@@ -26,6 +26,7 @@ from xcore.routes import RouteTable
 from xcore.runtimes.seams import Runtime
 from xcore.status import told
 from xcore.unused import Collector, collect_unused, sweep_unwanted
+from xcore.waiting import comes, settled
 from xcore.workload import LogLine
 from xcore.xhooks import (
     HookBus,
@@ -106,7 +107,7 @@ class Manager:
         for name in [name for name in self._entries if name not in directory.owners]:
             self._remove(name)
         for name, item in directory.owners.items():
-            self._apply(name, item)
+            self._apply(name, item, directory.rivals.get(name, ()))
         # In a cluster others serve what this replica still reads up on.
         self.synced = self.synced or not any(item.pending and item.origin for item in declared)
         self._swept = self._swept or await sweep_unwanted(self._runtime, self._records, self._entries)
@@ -117,12 +118,13 @@ class Manager:
         _log.warning("%s is refused: %s", name, told(error))
         self.bus.emit(PluginRefused(plugin=name, reason=error.reason, detail=told(error)))
 
-    def _apply(self, name: str, declared: Declared) -> None:
+    def _apply(self, name: str, declared: Declared, rivals: Sequence[str]) -> None:
         entry = self._entries.get(name)
         if entry is None:
             entry = self._entries[name] = Entry(name, declared.folder, self._records.read(name))
             self._resume(entry)
         before, entry.folder, entry.pending = entry.refused, declared.folder, declared.pending
+        entry.rivals = rivals
         entry.refused = declared.error or self._objection(declared.manifest)
         entry.judged = entry.judged if declared.pending else declared.generation
         if entry.refused is None:
@@ -271,24 +273,13 @@ class Manager:
 
     async def wait_ready(self, name: str, seconds: float) -> bool:
         """Wait until what serves is what is wanted; False when that is given up, or not so within `seconds`."""
-        until = self._clock.time() + seconds
-        while True:
-            entry, observed = self._entry(name), self._runtime.observed(name)
-            over = observed is not None and (observed.settled or observed.given_up)
-            if entry.suspended or (over and not entry.pending):
-                return observed is not None and observed.settled
-            self._changed.clear()
-            if not await self._clock.wait(self._changed, until - self._clock.time()):
-                return False
+        here = self._changed, self._clock, seconds
+        return await comes(*here, lambda: settled(self._entry(name), self._runtime.observed(name)))
 
     async def wait_gone(self, name: str, seconds: float) -> bool:
         """Wait until nothing of it runs any more; False when something does after `seconds`."""
-        until = self._clock.time() + seconds
-        while name in self._removing.values():
-            self._changed.clear()
-            if not await self._clock.wait(self._changed, until - self._clock.time()):
-                return False
-        return True
+        here = self._changed, self._clock, seconds
+        return await comes(*here, lambda: None if name in self._removing.values() else True)
 
     async def logs(self, name: str, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         if self._entry(name).workload is None:

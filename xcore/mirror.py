@@ -76,6 +76,7 @@ class Mirror:
             suspended=entry.suspended,
             isolated=self.runtime.isolates(entry.workload),
             image=self.runtime.image(entry.workload) if entry.workload is not None else "",
+            rivals=entry.rivals,
             actions=entry.actions.get(serving.revision, ()) if serving else (),
         )
         return build(facts, self.clock.time(), entry.status)

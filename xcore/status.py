@@ -41,6 +41,7 @@ class Facts:
     image: str = ""
     pending: str = ""  # what is being prepared before the newest revision can run
     actions: Sequence[str] = field(default_factory=tuple)
+    rivals: Sequence[str] = ()  # who else wants the name, in words
 
 
 Condition = tuple[str, str, str]  # status, reason, message
@@ -107,7 +108,8 @@ def _judged(condition: str, facts: Facts) -> Condition:
     for error in (facts.refused, later):
         if error is not None and error.condition == condition:
             return "False", error.reason, told(error)
-    return "True", condition, ""
+    also = f"{' and '.join(facts.rivals)} would have the name {facts.name} as well, and is not run"
+    return "True", condition, also if facts.rivals and condition == "Accepted" else ""
 
 
 def told(error: XcoreError) -> str:

@@ -56,7 +56,12 @@ class _OurHeaders:
                     headers["age"] = str(int(age))  # RFC 9111: rows are told from memory
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # Nothing is called so, and a database that knows none would take it for a fault.
+            refused = _reason(Request(scope), "MalformedRequest", "the request target holds a NUL")
+            await refused(scope, receive, with_headers)
+        else:
+            await self._app(scope, receive, with_headers)
 
 
 async def _known(request: Request, error: Exception) -> Response:

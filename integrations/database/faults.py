@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DataError, DBAPIError, InvalidRequestError, TimeoutError as PoolTimeout
 
 from xcore.errors import Conflict, DatabaseUnavailable, StorageFull, XcoreError
 
@@ -77,8 +77,12 @@ def _known(error: DBAPIError) -> XcoreError | None:
     if isinstance(error.orig, sqlite3.Error):
         return _of_sqlite(error.orig)
     state = getattr(error.orig, "sqlstate", None)
-    if error.connection_invalidated or state is None:  # psycopg has no state when nobody answered
-        return DatabaseUnavailable(AWAY)
+    if error.connection_invalidated or (state is None and not isinstance(error, DataError)):
+        return DatabaseUnavailable(
+            AWAY
+        )  # psycopg has no state when nobody answered, nor for what it cannot even send
+    if state is None:
+        return None
     if state == "53100":
         return StorageFull(FULL)
     if state == "23505":

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from sqlalchemy import func, make_url, select
+from sqlalchemy.exc import DataError
 
 from integrations.database.address import address
 from integrations.database.database import Database
@@ -251,5 +252,14 @@ async def test_a_caller_that_leaves_lets_go_of_its_connection(server, postgresql
     await asyncio.sleep(0.2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await write(server, "a")
+    assert await names(server) == ["a"]
+
+
+async def test_what_cannot_even_be_sent_is_no_outage(server):
+    """A text with a NUL is a fault of whoever wrote it there: nothing else waits for a database that is well."""
+    with pytest.raises(DataError):
+        await write(server, "a\0b")
+    assert server.away is None
     await write(server, "a")
     assert await names(server) == ["a"]

@@ -3,6 +3,7 @@
 from hypothesis import given, strategies as st
 
 from tests.support import manifest
+from xcore.declare import door
 from xcore.directory import assign
 from xcore.errors import Conflict, InvalidSpec, RouteConflict
 from xcore.loader import Declared
@@ -24,6 +25,17 @@ def test_the_first_folder_in_order_gets_a_name_and_the_other_is_told_who_has_it(
     assert got == {"hello": "a"}
     assert isinstance(misfits["b"], RouteConflict)
     assert "the folder a already has the name hello" in str(misfits["b"])
+
+
+def test_who_else_wants_a_name_is_known_by_the_name():
+    """In words: the owner's status tells of it."""
+    sent = Declared(door("hello"), manifest("hello"))
+    directory = assign([item("b", "hello"), sent, item("c", "hello")], {door("hello"): "hello"}, {}.get)
+    assert directory.owners["hello"] is sent
+    assert directory.rivals == {"hello": ["the folder b", "the folder c"]}
+    assert assign([item("a", "hello"), sent], {}, {}.get).rivals == {
+        "hello": ["a plugin sent through the API"]
+    }
 
 
 def test_whoever_has_a_name_keeps_it_also_over_a_restart_of_the_controller():

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 from dataclasses import replace
 
@@ -327,9 +328,24 @@ async def test_a_folder_that_reaches_for_the_name_of_a_sent_plugin_is_refused(ho
         write_plugin(house.plugins / "hello", description="the folder's")
         await house.sources.refresh()
         assert house.manager.folder_of("hello") == door("hello")
+        assert accepted(house) == (
+            "True",
+            "Accepted",
+            "the folder hello would have the name hello as well, and is not run",
+        )
     async with house.controller():
         await house.sources.refresh()
         assert house.manager.folder_of("hello") == door("hello"), "over a restart, too"
+        assert "the folder hello" in accepted(house)[2]
+        shutil.rmtree(house.plugins / "hello")
+        await house.sources.refresh()
+        assert accepted(house) == ("True", "Accepted", "")
+
+
+def accepted(house):
+    """What the status says of what was wanted last."""
+    condition = house.manager.get("hello")["status"]["conditions"][0]
+    return condition["status"], condition["reason"], condition["message"]
 
 
 async def test_a_folder_cannot_name_code_that_was_sent(house):

@@ -30,12 +30,12 @@ def gate():
 
 
 @pytest.fixture
-async def app(gate, tmp_path):
-    """An application that runs; no plugin is there."""
+async def app(gate, tmp_path, database_url):
+    """An application that runs, on each kind of database; no plugin is there."""
     (tmp_path / "plugins").mkdir()
     settings = Settings(plugins_dir=tmp_path / "plugins", state_dir=tmp_path / "state")
     settings.state_dir.mkdir()
-    async with Database(address(None, settings.state_dir)) as database:
+    async with Database(address(database_url, settings.state_dir)) as database:
         vault = open_vault(settings.state_dir, FileStore(settings.state_dir / "store"))
         calls = CallSockets(settings.state_dir / "calls")
         ground = machine_ground(settings, FakeEngine(SystemClock()), vault, database, calls=calls)
