@@ -54,6 +54,7 @@ class Database:
         self._places = asyncio.Semaphore(places)
         self._one_writer = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
+        self._accepted = False  # whether its schema was once the one this code knows
         self._opened = contextlib.AsyncExitStack()
         self._there, self._gone = asyncio.Event(), asyncio.Event()
         self.away: str | None = AWAY
@@ -148,7 +149,7 @@ class Database:
         await self._there.wait()
 
     async def look(self) -> None:
-        """Find out whether it is there, and of the schema this code knows.
+        """Find out whether it is there, and of the schema this code knows, or of a newer one that came meanwhile.
 
         Raises DatabaseUnavailable, and as such SchemaMismatch.
         """
@@ -156,7 +157,11 @@ class Database:
             if self._there.is_set():
                 await session.execute(text("SELECT 1"))
             else:
-                schema.demand(await schema.found(await session.connection()))
+                version = await schema.found(await session.connection())
+                # A step only adds: whoever began before it goes on, also over a connection that was lost.
+                if not (self._accepted and schema.judge(version) is schema.Version.NEWER):
+                    schema.demand(version)
+                self._accepted = True
         if self._said:
             self._said = ""
             _log.info("the database answers")

@@ -13,7 +13,7 @@ from xcore.plugin.legacy.names import label
 
 Rule = Callable[[Draft, str, Any, Old], None]
 
-_HOST_VARIABLE = re.compile(r"\$\{(.+)\}", re.DOTALL)
+_HOST_VARIABLE = re.compile(r"\$\{(.+?)\}", re.DOTALL)  # wherever it stands
 _NOT_KNOWN = "the old system knew no such field either"
 _TRUE = frozenset({"true", "yes", "1"})
 
@@ -117,7 +117,7 @@ def _health_check(draft: Draft, label: str, value: Any) -> None:
 def _env(draft: Draft, label: str, value: Any, _: Old) -> None:
     variables = []
     for key, name, inner in _each(draft, label, value):
-        found = _HOST_VARIABLE.fullmatch(str(inner))
+        found = _HOST_VARIABLE.search(str(inner))
         if found:
             what = f"must be a value: {found[1][:63]} is the host's, and no plugin reads its environment"
             draft.refuse(name, f"{what}; what is secret goes into spec.secrets")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError
 
 from integrations.database.address import address
 from integrations.database.database import Database
+from integrations.database.schema import SchemaMismatch
 from integrations.database.tables import AnswerRow, PluginRow
 from tests.support import until
 from xcore.errors import DatabaseUnavailable, StorageFull
@@ -207,6 +208,23 @@ async def test_a_server_that_was_restarted_between_two_writes_costs_no_error(ser
     await until(lambda: server.away is None, seconds=5, what="the database")
     await asyncio.gather(*(write(server, f"b{number}") for number in range(5)))
     assert len(await names(server)) == 10
+
+
+async def test_a_schema_that_is_upgraded_under_a_controller_is_no_outage(
+    server, postgresql, postgresql_url, tmp_path
+):
+    """A step only adds: who began before it goes on, also over a lost connection; who begins after it has to know it."""
+    await write(server, "a")
+    name = make_url(postgresql_url).database
+    postgresql.sql("UPDATE alembic_version SET version_num = '9999'", name=name)
+    postgresql.stop()
+    postgresql.start()
+    await until(lambda: server.away is None, seconds=5, what="the database")
+    await write(server, "b")
+    assert await names(server) == ["a", "b"]
+    with pytest.raises(SchemaMismatch, match="newer"):
+        async with Database(address(postgresql_url, tmp_path)):
+            pass
 
 
 async def test_a_server_that_only_reads_refuses_writes_with_the_reason(server, postgresql, postgresql_url):

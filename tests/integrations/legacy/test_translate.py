@@ -143,7 +143,9 @@ def test_an_entry_point_python_cannot_import_is_refused(entry):
     assert "Python can import" in problems({"entry_point": entry})["entry_point"]
 
 
-@pytest.mark.parametrize("value", ["${HOME}", "${DB_PASSWORD}", "${a b}", "${X\n}"])
+@pytest.mark.parametrize(
+    "value", ["${HOME}", "${DB_PASSWORD}", "${a b}", "${X\n}", "http://${HOST}/x", "a${B}${C}"]
+)
 def test_a_variable_of_the_host_is_refused(value):
     """Under the name it was to have; others in the same manifest are taken."""
     found = problems({"env": {"PASSWORD": value, "FINE": "1"}})
