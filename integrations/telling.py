@@ -49,7 +49,12 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(each) for each in value]
         case _:
-            return str(value)[:MAX_TEXT].encode("utf-8", "replace").decode().replace("\0", "�")
+            return clean(str(value)[:MAX_TEXT])
+
+
+def clean(text: str) -> str:
+    """Give a text of a stranger's as every database keeps it and UTF-8 can say it: no NUL, no halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
 def _change(event: StatusChanged) -> dict[str, Any]:

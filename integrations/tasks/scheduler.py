@@ -137,6 +137,15 @@ class Scheduler(Generic[J]):
     # -- one run ------------------------------------------------------------------------------------------------
 
     async def _perform(self, job: J, claim: Claim) -> None:
+        try:
+            await self._do(job, claim)
+        except Exception:  # noqa: BLE001  an error of ours over one job; others go on, and this one's lease runs out
+            _log.exception("how %s ended was not written down, by an error of ours", job.id)
+        finally:
+            del self._running[job.id]
+            self._wake.set()
+
+    async def _do(self, job: J, claim: Claim) -> None:
         doing = asyncio.create_task(job.do(Run(f"{job.id}@{claim.due:.0f}", self._stopping)))
         outcome = INTERRUPTED
         try:
@@ -144,8 +153,6 @@ class Scheduler(Generic[J]):
         finally:
             doing.cancel()
             await self._note(job, claim, outcome)
-            del self._running[job.id]
-            self._wake.set()
 
     async def _watched(self, doing: asyncio.Task[str], job: J, held: Claim) -> Outcome:
         """Wait for its end, and hold the lease meanwhile."""

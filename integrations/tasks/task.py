@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from integrations.tasks.calling import MAX_DETAIL, Told
+from integrations.telling import clean
 from xcore.errors import NotFound, XcoreError
 from xcore.times import Times
 
@@ -122,5 +123,5 @@ def overrun(seconds: float) -> Outcome:
 
 
 def _bounded(text: str, most: int) -> str:
-    clean = text.replace("\x00", "")  # PostgreSQL keeps no NUL in text
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
+    """All that a plugin says of its run comes in here."""
+    return clean(text if len(text) <= most else text[: most - 1] + "…")

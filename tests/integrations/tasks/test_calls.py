@@ -134,6 +134,13 @@ async def test_a_plugin_that_never_answers_is_given_up(make):
     assert (row.reason, row.status) == ("DurationExceeded", None)
 
 
+async def test_a_plugin_that_answers_what_is_no_text_ends_its_own_call_alone(make):
+    """Half of a surrogate pair in its problem is replaced."""
+    one = make(told=(Told(422, "", "application/problem+json", rb'{"detail": "\ud800 no"}'),)).start()
+    row = await one.reaches(await one.calls.accept(order()), CallState.FAILED)
+    assert (row.reason, row.detail) == ("ActionFailed", "? no")
+
+
 async def test_the_same_key_is_the_same_call_for_its_caller_alone(make):
     one = make()
     first = await one.calls.accept(order(1, key="k"))

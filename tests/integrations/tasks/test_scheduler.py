@@ -230,6 +230,30 @@ async def test_an_error_of_ours_is_a_failed_run_and_ends_nothing_else(make, capl
     assert "secret detail" in caplog.text
 
 
+async def test_a_run_whose_end_cannot_be_noted_holds_up_nobody(make, monkeypatch, caplog):
+    """An error of ours there is logged and frees its place; when the lease is over the run is interrupted, and made again."""
+    monkeypatch.setattr("integrations.tasks.scheduler.MAX_RUNNING", 1)
+    one = make()
+    one.add(saying("well"), "ill")
+    finish, failing = one.rows.finish, [1]
+
+    async def finished(task, claim, outcome):
+        if task.id == "ill" and failing:
+            failing.pop()
+            raise UnicodeEncodeError("utf-8", "x", 0, 1, "of ours")
+        await finish(task, claim, outcome)
+
+    one.rows.finish = finished
+    one.start()
+    await one.has("Running", name="ill")
+    one.add(saying("well"), "other", times=Every(10))
+    await one.has("Interrupted", "Succeeded", name="ill")
+    await one.has("Succeeded", name="other")
+    lost, run = (await one.runs("ill"))[:2]
+    assert (lost.due, run.started >= lost.started + LEASE_SECONDS) == (run.due, True)
+    assert "how ill ended was not written down" in caplog.text
+
+
 async def test_a_task_that_never_ends_is_ended(make):
     """At its timeout it is cancelled and says so; its next time comes as if nothing had been."""
     one = make()
@@ -274,6 +298,19 @@ async def test_output_without_end_is_cut(make):
     (run, *_) = await one.runs()
     assert len(run.output) == MAX_OUTPUT
     assert run.output.endswith("x…")
+
+
+async def test_what_no_database_keeps_as_text_is_replaced(make):
+    """Halves of surrogate pairs and NUL, in what an action says and in what it fails by: the run ends all the same."""
+    one = make()
+    problem = Told(422, "", "application/problem+json", rb'{"detail": "\ud800 \u0000 no"}')
+    one.add(saying("\udfff\x00 well"), "well")
+    one.add(raising(RunFailed(problem)), "ill")
+    one.start()
+    await one.has("Succeeded", name="well")
+    await one.has("Failed", name="ill")
+    assert (await one.runs("well"))[0].output == "?\ufffd well"
+    assert (await one.runs("ill"))[0].detail == "? \ufffd no"
 
 
 async def test_one_of_two_controllers_runs_it(make, clock):
