@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Annotated, Any
 
@@ -132,9 +133,16 @@ def _result(row: CallRow) -> dict[str, Any] | None:
 
 
 def _body(row: CallRow) -> tuple[str, Any]:
-    try:
-        if "json" in row.media_type and not row.cut:
-            return "json", json.loads(row.answer)
+    if "json" in row.media_type and not row.cut:
+        with contextlib.suppress(ValueError, RecursionError):
+            return "json", _json(row.answer)
+    with contextlib.suppress(UnicodeDecodeError):
         return "text", row.answer.decode()
-    except (ValueError, RecursionError):
-        return "base64", base64.b64encode(row.answer).decode()
+    return "base64", base64.b64encode(row.answer).decode()
+
+
+def _json(answer: bytes) -> Any:
+    """Raises ValueError also where Python alone takes it for JSON, and no answer of ours can hold it: NaN, half a surrogate pair."""
+    value = json.loads(answer)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value

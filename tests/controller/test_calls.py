@@ -40,6 +40,11 @@ class Work(Plugin):
         return Response(b"\\xff\\xd8picture", "image/jpeg")
 
     @action
+    async def odd(self, text: str) -> Response:
+        """Give what is JSON to Python, and not to all others."""
+        return Response(text.encode(), "application/json")
+
+    @action
     async def large(self) -> str:
         """Say much."""
         return "x" * (2 * 1024 * 1024)
@@ -101,6 +106,13 @@ def test_other_preferences_are_the_plugins_own(controller):
 def test_an_answer_that_is_no_text_comes_in_base64(controller):
     call = made(controller, later(controller, "picture"))
     assert (call["result"]["encoding"], call["result"]["body"]) == ("base64", "/9hwaWN0dXJl")
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', "NaN", "[1e999]"])
+def test_json_that_cannot_be_passed_on_as_such_comes_as_text(controller, text):
+    """Half of a surrogate pair, no number, a number without end."""
+    result = made(controller, later(controller, "odd", {"text": text}))["result"]
+    assert (result["encoding"], result["body"]) == ("text", text)
 
 
 def test_of_a_large_answer_the_beginning_is_kept(controller):
