@@ -84,7 +84,7 @@ class Calls:
     ) -> None:
         self._database, self._holder, self._clock = database, holder, clock
         self._call, self._good = call, good
-        self._busy: Counter[str] = Counter()
+        self._making: dict[str, str] = {}  # those under way: their plugins, by id
         self.made: Counter[tuple[str, str]] = Counter()
         self.scheduler = Scheduler(self, name="calls", clock=clock)
 
@@ -169,7 +169,7 @@ class Calls:
         return found
 
     async def claim(self, busy: Collection[str], most: int) -> Sequence[tuple[Attempt, Claim]]:
-        now, room = self._clock.time(), Counter(self._busy)
+        now, busy_of = self._clock.time(), self._busy()
         ready = self._waiting(select(CallRow), busy).where(CallRow.ready <= now, CallRow.held_until <= now)
         ready = ready.order_by(CallRow.ready).limit(most).with_for_update(skip_locked=True)
         claimed: list[tuple[Attempt, Claim]] = []
@@ -177,11 +177,15 @@ class Calls:
             for row in await session.scalars(ready):
                 if row.holder:
                     self._judged(row, LOST, None)
-                if row.state == CallState.QUEUED and room[row.plugin] < AT_ONCE_OF_PLUGIN:
-                    room[row.plugin] += 1
+                if row.state == CallState.QUEUED and busy_of[row.plugin] < AT_ONCE_OF_PLUGIN:
+                    busy_of[row.plugin] += 1
                     claimed.append(self._begin(row, now))
-        self._busy = room
+        self._making.update((attempt.id, attempt.plugin) for attempt, _ in claimed)
         return claimed
+
+    def _busy(self) -> Counter[str]:
+        """How many of each plugin are under way."""
+        return Counter(self._making.values())
 
     def _begin(self, row: CallRow, now: float) -> tuple[Attempt, Claim]:
         row.state, row.attempts = CallState.RUNNING, row.attempts + 1
@@ -189,7 +193,7 @@ class Calls:
         return Attempt(row, self._call, self._good), Claim(row.id, row.attempts, row.at, row.held_until)
 
     def _waiting(self, query: Any, busy: Collection[str]) -> Any:
-        full = [plugin for plugin, count in self._busy.items() if count >= AT_ONCE_OF_PLUGIN]
+        full = [plugin for plugin, count in self._busy().items() if count >= AT_ONCE_OF_PLUGIN]
         open_ = query.where(CallRow.state.in_(UNFINISHED))
         return open_.where(CallRow.id.not_in(busy), CallRow.plugin.not_in(full))
 
@@ -206,8 +210,7 @@ class Calls:
                 self._judged(row, outcome, job.told)
 
     def ended(self, job: Attempt, outcome: Outcome) -> None:
-        self._busy[job.plugin] -= 1
-        self._busy = +self._busy
+        self._making.pop(job.id, None)
         self.made[job.plugin, outcome.state] += 1
 
     def _judged(self, row: CallRow, outcome: Outcome, told: Told | None) -> None:

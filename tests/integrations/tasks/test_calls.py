@@ -1,6 +1,7 @@
 """Calls that are answered later are made at least once, by one controller at a time, within bounds."""
 
 import asyncio
+import contextlib
 
 import pytest
 from hypothesis import given, strategies as st
@@ -183,6 +184,29 @@ async def test_one_plugin_does_not_take_all_the_places(make):
     one.told = [WELL]
     await one.reaches(await one.calls.accept(order(plugin="other")), CallState.SUCCEEDED)
     assert len([sent for sent in one.sent if "/hello/" in sent.target]) == AT_ONCE_OF_PLUGIN
+
+
+async def test_a_call_that_ends_while_others_are_claimed_gives_its_place_back(make):
+    """However often that comes about, a plugin keeps all its places."""
+    one = make()
+    calls, writing, begun, ending = one.calls, one.database.writing, [], []
+
+    @contextlib.asynccontextmanager
+    async def while_it_ends():
+        async with writing() as session:
+            yield session
+            while ending:
+                calls.ended(ending.pop(), Outcome(State.SUCCEEDED))
+
+    one.database.writing = while_it_ends
+    for number in range(2 * AT_ONCE_OF_PLUGIN):
+        await calls.accept(order(number))
+        ending, begun = begun, []
+        begun += [attempt for attempt, _ in await calls.claim((), 1)]
+    calls.ended(begun.pop(), Outcome(State.SUCCEEDED))
+    for number in range(AT_ONCE_OF_PLUGIN):
+        await calls.accept(order(number))
+    assert len(await calls.claim((), 10)) == AT_ONCE_OF_PLUGIN
 
 
 async def test_a_key_that_was_revoked_makes_no_call(make):
