@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from integrations.chain import canonical, digest
 from integrations.database.database import Database
+from integrations.database.pieces import in_pieces
 from integrations.database.tables_audit import AuditHeadRow, AuditRow
 from xcore.clock import Clock, SystemClock, rfc3339
 from xcore.errors import XcoreError
 
 KEPT_ROWS = 1_000_000
-MAX_CUT = 50_000  # entries that are cut off at once
 RETRY_SECONDS = 1.0
 # Refusals of those nobody knows: so many at once, and one more a second; others are counted and not recorded.
 STRANGERS = 60
@@ -177,22 +177,33 @@ class Audit:
 
     # -- retention ----------------------------------------------------------------------------------------------
 
-    async def forget(self, before: float) -> int:
-        """Cut off what is older (seconds since 1970), and beyond the newest million; an entry says so. Gives how many."""
-        async with self._database.writing() as session:
-            (head,) = (
-                await session.execute(update(AuditHeadRow).values(id=1).returning(AuditHeadRow.number))
-            ).one()
-            young = select(func.min(AuditRow.number)).where(AuditRow.at >= before)
-            first = await session.scalar(select(func.min(AuditRow.number))) or 0
-            end = max(((await session.scalar(young)) or head) - 1, head - KEPT_ROWS)
-            last = await session.get(AuditRow, min(end, head - 1, first + MAX_CUT - 1))
-            if last is None:
-                return 0
-            await session.execute(delete(AuditRow).where(AuditRow.number <= last.number))
-            record = _retention(self._clock.time())
-            await _chained(session, record, {**record.entry(), "through": last.number, "cut": last.hash})
-            return last.number - first + 1
+    async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
+        """Cut off what is older (seconds since 1970), and beyond the newest million. Gives how many.
+
+        In pieces: an entry in the same transaction says of each what was cut off, so that the chain is whole at every moment.
+        """
+
+        async def piece(session: AsyncSession, most: int) -> int:
+            return await _cut(session, before, most, _retention(self._clock.time()))
+
+        return await in_pieces(self._database, piece, stopping=stopping)
+
+
+async def _cut(session: AsyncSession, before: float, most: int, record: Record) -> int:
+    """Cut off at most so many. Whoever appends waits meanwhile: only those few are looked at."""
+    locked = update(AuditHeadRow).values(id=1).returning(AuditHeadRow.number)
+    head = (await session.execute(locked)).scalar_one()
+    first = await session.scalar(select(func.min(AuditRow.number))) or 0
+    furthest = min(first + most, head)  # the entry at the end of the chain is never cut off
+    young = select(func.min(AuditRow.number)).where(AuditRow.number < furthest, AuditRow.at >= before)
+    begin = max(await session.scalar(young) or furthest, head + 2 - KEPT_ROWS)  # room for the entry below
+    cut = select(AuditRow).where(AuditRow.number < min(begin, furthest))
+    last = await session.scalar(cut.order_by(AuditRow.number.desc()).limit(1))
+    if last is None:
+        return 0
+    await session.execute(delete(AuditRow).where(AuditRow.number <= last.number))
+    await _chained(session, record, {**record.entry(), "through": last.number, "cut": last.hash})
+    return last.number - first + 1
 
 
 async def _chained(session: AsyncSession, record: Record, entry: dict[str, Any]) -> None:

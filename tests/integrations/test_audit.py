@@ -10,6 +10,7 @@ from sqlalchemy import text
 from integrations import audit as module
 from integrations.audit import STRANGERS, Audit, Search, _retention
 from integrations.chain import verify
+from integrations.database import pieces
 from xcore.errors import DatabaseUnavailable
 from xcore.testing import FakeClock
 
@@ -77,6 +78,40 @@ async def test_what_is_old_is_cut_off_and_the_rest_stays_verifiable(audit, clock
     judged = await verdict(audit)
     assert judged.problems == []
     await audit.append(record(clock))
+    assert (await verdict(audit)).problems == []
+
+
+async def test_however_many_there_are_as_many_as_are_kept_are_left(audit, clock, monkeypatch):
+    """They are cut off in pieces, each an entry itself, and at every moment the rest is verifiable."""
+    monkeypatch.setattr(pieces, "AT_ONCE", 4)
+    monkeypatch.setattr(module, "KEPT_ROWS", 6)
+    for number in range(30):
+        await audit.append(record(clock, path=str(number)))
+    stopping, write = asyncio.Event(), module._chained
+
+    async def until_the_second(*entry):
+        await write(*entry)
+        if "through" in entry[2] and entry[2]["through"] == 8:
+            stopping.set()
+
+    monkeypatch.setattr(module, "_chained", until_the_second)
+    assert await audit.forget(0.0, stopping) == 8
+    judged = await verdict(audit)
+    assert (judged.problems, judged.first, judged.entries) == ([], 9, 24)
+    await audit.forget(0.0)
+    judged = await verdict(audit)
+    assert (judged.problems, judged.entries) == ([], 6)
+
+
+async def test_old_entries_are_cut_off_in_one_night_whatever_their_number(audit, clock, monkeypatch):
+    monkeypatch.setattr(pieces, "AT_ONCE", 4)
+    for _ in range(30):
+        await audit.append(record(clock))
+    await clock.advance(10)
+    await audit.append(record(clock, path="young"))
+    assert await audit.forget(clock.time()) == 30
+    entries, _ = await audit.page(Search(), 100)
+    assert entries[-1]["path"] == "young"
     assert (await verdict(audit)).problems == []
 
 
