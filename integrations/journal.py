@@ -13,10 +13,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence, Set as AbstractS
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from integrations.database.database import Database
+from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables import EventRow
 from integrations.telling import EventsLost, plain, told
 from xcore.clock import Clock, SystemClock, rfc3339, sleep
@@ -26,7 +27,7 @@ from xcore.xhooks import LONGEST_QUEUE, Event, HookBus, Subscription
 KEPT_EVENTS = 100_000
 KEPT_SECONDS = 30 * 86_400.0
 BATCH = 100  # more would hold the event loop for longer than a request should feel
-FORGOTTEN_AT_ONCE = 1000
+FORGET_EVERY = 1000
 WRITES_APART = 0.1
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
@@ -118,7 +119,7 @@ class Journal:
 
     async def _forget_now_and_then(self, written: int) -> None:
         self._since_forgetting += written
-        if self._since_forgetting >= FORGOTTEN_AT_ONCE:
+        if self._since_forgetting >= FORGET_EVERY:
             try:
                 await forget(self._database, self._clock.time() - KEPT_SECONDS)
             except (DatabaseUnavailable, StorageFull) as error:
@@ -167,22 +168,16 @@ class Journal:
         return rows, rows[-1].number if len(rows) == BATCH else max(after, newest)
 
 
-async def forget(database: Database, before: float, keep: int = KEPT_EVENTS) -> int:
+async def forget(
+    database: Database, before: float, stopping: asyncio.Event | None = None, *, keep: int | None = None
+) -> int:
     """Remove events from before (epoch seconds), and all but the newest `keep` (one at least); returns how many.
 
-    A thousand at a time, so that no other writer waits long. Raises DatabaseUnavailable, StorageFull.
+    In pieces, until `stopping` is set. Raises DatabaseUnavailable, StorageFull.
     """
-    newest = await _newest(database)
-    old = (EventRow.number <= newest - max(1, keep)) | ((EventRow.at < before) & (EventRow.number < newest))
-    some = select(EventRow.number).where(old).order_by(EventRow.number).limit(FORGOTTEN_AT_ONCE)
-    forgotten = 0
-    while True:
-        async with database.writing() as session:
-            numbers = list(await session.scalars(some))
-            await session.execute(delete(EventRow).where(EventRow.number.in_(numbers)))
-        forgotten += len(numbers)
-        if len(numbers) < FORGOTTEN_AT_ONCE:
-            return forgotten
+    newest, kept = await _newest(database), KEPT_EVENTS if keep is None else max(1, keep)
+    old = (EventRow.number <= newest - kept) | ((EventRow.at < before) & (EventRow.number < newest))
+    return await in_pieces(database, oldest(EventRow.number, old, EventRow.number), stopping=stopping)
 
 
 async def _newest(database: Database) -> int:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from integrations import keys
 from integrations.database.database import Database
+from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables_keys import KeyChangeRow, KeyRow
 from integrations.gate import Gate
 from integrations.grants import Grant, Role
@@ -91,12 +92,10 @@ class KeyRing:
         await self.refresh()
         return row
 
-    async def forget(self, before: float) -> int:
+    async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
         """Remove the rows of keys that had ended then (seconds since 1970); gives how many."""
         ended = or_(KeyRow.revoked < before, KeyRow.expires < before)
-        async with self._database.writing() as session:
-            rows = (await session.scalars(delete(KeyRow).where(ended).returning(KeyRow.id))).all()
-        return len(rows)
+        return await in_pieces(self._database, oldest(KeyRow.id, ended, KeyRow.id), stopping=stopping)
 
     async def ending(self, before: float, most: int) -> Sequence[KeyRow]:
         """Give keys that are good and will have ended then (seconds since 1970), the first to end first."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from integrations.database.file import back_up
 from integrations.database.tables_keys import KeyRow
-from integrations.tasks.task import Run, Task
+from integrations.tasks.task import ERROR_OF_OURS, Run, Task
 from xcore.clock import Clock, rfc3339
-from xcore.errors import Conflict, StorageFull
+from xcore.errors import Conflict, StorageFull, XcoreError
 from xcore.times import Cron
 
-# Lets go of what is older than a time, epoch seconds; gives how many.
-Forget = Callable[[float], Awaitable[int]]
+# Lets go of what is older than a time, epoch seconds, until the event is set; gives how many.
+Forget = Callable[[float, asyncio.Event], Awaitable[int]]
 # Gives keys that will have ended by a time, at most so many.
 Ending = Callable[[float, int], Awaitable[Sequence[KeyRow]]]
 DAY = 24 * 3600.0
@@ -27,16 +27,34 @@ _TIMEOUT = 600.0
 _log = logging.getLogger("xcore.tasks")
 
 
+class NotAllForgotten(XcoreError):
+    """Some kinds of rows could not be let go of. The reason is the first one's."""
+
+    def __init__(self, failed: Mapping[str, XcoreError], told: Sequence[str]) -> None:
+        self.reason = next(iter(failed.values())).reason
+        super().__init__("\n".join([*(f"{kind}: {error.detail}" for kind, error in failed.items()), *told]))
+
+
 def retention(kinds: Mapping[str, tuple[float, Forget]], clock: Clock) -> Task:
-    """`kinds`: of what, how many days it is kept, and who lets go of it."""
+    """`kinds`: of what, how many days it is kept, and who lets go of it. One that fails keeps back no other."""
 
     async def do(run: Run) -> str:
-        told = []
+        told: list[str] = []
+        failed: dict[str, XcoreError] = {}
         for kind, (days, forget) in kinds.items():
             if run.stopping.is_set():
                 break
-            count = await forget(clock.time() - days * DAY)
-            told.append(f"{kind} older than {days:g} days: {count}")
+            try:
+                count = await forget(clock.time() - days * DAY, run.stopping)
+            except XcoreError as error:
+                failed[kind] = error
+            except Exception:  # noqa: BLE001  an error of ours over one kind: the others would grow meanwhile
+                _log.exception("%s are not let go of", kind)
+                failed[kind] = XcoreError(ERROR_OF_OURS)
+            else:
+                told.append(f"{kind} older than {days:g} days: {count}")
+        if failed:
+            raise NotAllForgotten(failed, told)
         return "\n".join(told)
 
     return Task(

@@ -5,6 +5,7 @@ This is the one way on which somebody who calls a plugin waits for the database:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import secrets
@@ -13,11 +14,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from integrations.database.database import Database
+from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables_tasks import CallRow
 from integrations.once import InvalidKey
 from integrations.tasks import call as calls
@@ -32,6 +34,7 @@ from xcore.clock import Clock
 from xcore.errors import Conflict, XcoreError
 
 AT_ONCE_OF_PLUGIN = 4
+FORGOTTEN_AT_ONCE = 20  # each with an answer of up to 1 MiB, which is taken off the disk with it
 _dice = random.SystemRandom().random
 _FRESH: Mapping[str, Any] = {
     "state": CallState.QUEUED,
@@ -268,18 +271,18 @@ class Calls:
             count = select(func.count()).select_from(CallRow).where(CallRow.state.in_(UNFINISHED))
             return await session.scalar(count) or 0
 
-    async def forget(self, before: float) -> int:
+    async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
         """Let go of what ended before a time, but for dead letters; gives how many."""
-        return await self._forget(CallRow.state.in_((CallState.SUCCEEDED, CallState.FAILED)), before)
+        answered = CallRow.state.in_((CallState.SUCCEEDED, CallState.FAILED))
+        return await self._forget(answered & (CallRow.ended < before), stopping)
 
-    async def forget_dead(self, before: float) -> int:
+    async def forget_dead(self, before: float, stopping: asyncio.Event | None = None) -> int:
         """Let go of dead letters that ended before a time; gives how many."""
-        return await self._forget(CallRow.state == CallState.DEAD, before)
+        return await self._forget((CallRow.state == CallState.DEAD) & (CallRow.ended < before), stopping)
 
-    async def _forget(self, which: ColumnElement[bool], before: float) -> int:
-        async with self._database.writing() as session:
-            gone = await session.execute(delete(CallRow).where(which, CallRow.ended < before))
-            return int(gone.rowcount)  # type: ignore[attr-defined]  # of a DELETE it has one
+    async def _forget(self, which: ColumnElement[bool], stopping: asyncio.Event | None) -> int:
+        piece = oldest(CallRow.id, which, CallRow.ended)
+        return await in_pieces(self._database, piece, at_once=FORGOTTEN_AT_ONCE, stopping=stopping)
 
 
 def _mine(query: Any, claim: Claim, holder: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from integrations.database.database import Database
+from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables_tasks import RunRow, TaskRow
 from integrations.tasks import turn as turns
 from integrations.tasks.task import LOST, Claim, Outcome, State, Task, TaskNotFound
@@ -202,14 +204,10 @@ class TaskRows:
         async with self._database.reading() as session:
             return list(await session.scalars(found))
 
-    async def forget(self, before: float) -> int:
+    async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
         """Let go of runs that ended before a time, but for the latest of each task; returns how many."""
-        latest = select(TaskRow.run)
-        async with self._database.writing() as session:
-            gone = await session.execute(
-                delete(RunRow).where(RunRow.ended < before, RunRow.number.not_in(latest))
-            )
-            return int(gone.rowcount)  # type: ignore[attr-defined]  # of a DELETE it has one
+        old = (RunRow.ended < before) & RunRow.number.not_in(select(TaskRow.run))
+        return await in_pieces(self._database, oldest(RunRow.number, old, RunRow.ended), stopping=stopping)
 
     async def _forget(self, session: AsyncSession, name: str) -> None:
         kept = select(RunRow.number).where(RunRow.task == name).order_by(RunRow.number.desc())

@@ -14,6 +14,7 @@ from xcore.errors import NotFound, XcoreError
 from xcore.times import Times
 
 MAX_OUTPUT = 4096  # characters
+ERROR_OF_OURS = "an error of the controller; it is in its log"
 
 
 class State(StrEnum):
@@ -115,7 +116,7 @@ def outcome_of(work: asyncio.Task[str]) -> Outcome:
         return Outcome(
             State.FAILED, reason=error.reason, detail=_bounded(error.detail, MAX_DETAIL), final=final
         )
-    return Outcome(State.FAILED, reason="Internal", detail="an error of the controller; it is in its log")
+    return Outcome(State.FAILED, reason="Internal", detail=ERROR_OF_OURS)
 
 
 def overrun(seconds: float) -> Outcome:

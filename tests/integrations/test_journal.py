@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from integrations import journal as module
+from integrations.database import pieces
 from integrations.database.address import address
 from integrations.database.database import Database
 from integrations.journal import Journal, Wanted, forget
@@ -326,7 +327,7 @@ async def test_what_is_old_or_too_many_is_forgotten_and_the_newest_never_is(data
     async with kept(database) as desk:
         for number in range(10):
             desk.bus.emit(gone(f"p{number}", at=1000.0 + number))
-    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr(pieces, "AT_ONCE", 2)
     assert await forget(database, before=1003.0, keep=100) == 3
     assert await forget(database, before=0, keep=4) == 3
     assert await desk.plugins() == ["p9", "p8", "p7", "p6"]
@@ -339,8 +340,8 @@ async def test_what_is_old_or_too_many_is_forgotten_and_the_newest_never_is(data
 
 @pytest.mark.usefixtures("quick")
 async def test_the_journal_forgets_by_itself_as_it_grows(database, monkeypatch):
-    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 10)
-    monkeypatch.setattr(module.forget, "__defaults__", (15,))
+    monkeypatch.setattr(module, "FORGET_EVERY", 10)
+    monkeypatch.setattr(module, "KEPT_EVENTS", 15)
     clock = SystemClock()
     async with kept(database) as desk:
         for number in range(40):

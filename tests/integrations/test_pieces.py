@@ -4,12 +4,21 @@ import asyncio
 import contextlib
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from integrations.database import pieces
+from integrations.database.address import address
+from integrations.database.database import Database
 from integrations.database.pieces import in_pieces, oldest
-from integrations.database.tables import EventRow
+from integrations.database.tables import Base, EventRow
+from integrations.database.tables_keys import KeyRow
+from integrations.database.tables_tasks import CallRow, RunRow
+from integrations.keyring import KeyRing
+from integrations.tasks import calls
+from integrations.tasks.calls import Calls
+from integrations.tasks.rows import TaskRows
 from xcore.errors import DatabaseUnavailable
+from xcore.testing import FakeClock
 
 
 class Counted:
@@ -76,3 +85,47 @@ async def test_a_piece_is_small_where_nothing_else_is_said(counted, monkeypatch)
     monkeypatch.setattr(pieces, "AT_ONCE", 4)
     assert await in_pieces(counted, small()) == 20
     assert counted.writes == 6
+
+
+# What a row must have and this test says nothing of.
+ANYTHING = {int: 0, float: 1.0, str: "", bytes: b"", bool: False, dict: {}}
+SLOW = (
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$",
+    "CREATE TRIGGER slow BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION slow()",
+)
+KINDS = {
+    "runs": (RunRow, {}, lambda database: TaskRows(database, "a", FakeClock()).forget),
+    "calls": (CallRow, {"state": "Succeeded"}, lambda database: _calls(database).forget),
+    "dead": (CallRow, {"state": "Dead"}, lambda database: _calls(database).forget_dead),
+    "keys": (KeyRow, {"revoked": 1.0}, lambda database: KeyRing(database, None, FakeClock()).forget),
+}
+
+
+def _calls(database):
+    return Calls(database, "a", FakeClock(), None, None)
+
+
+def _row(table: type[Base], number, said):
+    row = {
+        column.name: ANYTHING.get(column.type.python_type, [])
+        for column in table.__table__.columns
+        if not column.nullable
+    }
+    unique = {"id": f"{number}", "key": f"{number}", "digest": f"{number}", "number": number, "ended": 1.0}
+    return {**row, **{name: unique[name] for name in unique if hasattr(table, name)}, **said}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_table_of_any_size_is_let_go_of_in_the_time_a_statement_has(
+    kind, postgresql_url, monkeypatch
+):
+    """Forty rows that take 0.05 s each, where a statement has 0.7 s."""
+    monkeypatch.setattr(pieces, "AT_ONCE", 5)
+    monkeypatch.setattr(calls, "FORGOTTEN_AT_ONCE", 5)
+    table, said, forget = KINDS[kind]
+    async with Database(address(postgresql_url, None)) as database:
+        async with database.writing() as session:
+            await session.execute(insert(table), [_row(table, number, said) for number in range(40)])
+            for statement in SLOW:
+                await session.execute(text(statement.format(table=table.__tablename__)))
+        assert await forget(database)(2.0) == 40

@@ -12,7 +12,7 @@ from integrations.database.file import check
 from integrations.tasks import builtin
 from integrations.tasks.builtin import DAY, KEPT_BACKUPS, back_up_beside
 from integrations.tasks.task import Run
-from xcore.errors import Conflict, StorageFull
+from xcore.errors import Conflict, DatabaseUnavailable, StorageFull
 from xcore.testing.clock import FakeClock
 
 
@@ -32,7 +32,7 @@ async def test_what_is_old_is_let_go_of_by_kind():
     clock, asked = FakeClock(), {}
 
     def forget(kind, count):
-        async def do(before):
+        async def do(before, _):
             asked[kind] = clock.time() - before
             return count
 
@@ -42,6 +42,47 @@ async def test_what_is_old_is_let_go_of_by_kind():
     told = await builtin.retention(kinds, clock).do(run())
     assert told == "runs older than 30 days: 3\ncalls older than 1 days: 0"
     assert asked == {"runs": 30 * DAY, "calls": DAY}
+
+
+async def test_what_cannot_be_let_go_of_is_named_and_keeps_back_no_other_kind(caplog):
+    """Whatever fails it: the database, or an error of ours, which the log tells."""
+    clock, done = FakeClock(), []
+
+    async def away(*_):
+        raise DatabaseUnavailable("it has too much to do")
+
+    async def wrong(*_):
+        raise ZeroDivisionError("of ours")
+
+    async def well(*_):
+        done.append(1)
+        return 3
+
+    kinds = {"runs": (30, away), "calls": (1, well), "keys": (90, wrong), "events": (30, well)}
+    with pytest.raises(builtin.NotAllForgotten) as failed:
+        await builtin.retention(kinds, clock).do(run())
+    assert done == [1, 1]
+    assert failed.value.reason == "DatabaseUnavailable"
+    assert failed.value.detail.splitlines() == [
+        "runs: it has too much to do",
+        "keys: an error of the controller; it is in its log",
+        "calls older than 1 days: 3",
+        "events older than 30 days: 3",
+    ]
+    assert "of ours" in caplog.text
+
+
+async def test_whoever_lets_go_is_told_of_the_end():
+    last, told = run(), []
+
+    async def forget(_, stopping):
+        told.append(stopping)
+        stopping.set()
+        return 1
+
+    kinds = {"runs": (30, forget), "calls": (1, forget)}
+    assert await builtin.retention(kinds, FakeClock()).do(last) == "runs older than 30 days: 1"
+    assert told == [last.stopping]
 
 
 async def test_at_the_end_of_the_controller_the_rest_is_left_for_the_next_time():
