@@ -16,7 +16,7 @@ from integrations.database.database import Database
 from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables_tasks import RunRow, TaskRow
 from integrations.tasks import turn as turns
-from integrations.tasks.task import LOST, Claim, Outcome, State, Task, TaskNotFound
+from integrations.tasks.task import LOST, REMOVED, Claim, Outcome, State, Task, TaskNotFound
 from integrations.tasks.turn import Turn
 from xcore.clock import Clock
 from xcore.errors import Conflict
@@ -52,7 +52,10 @@ class TaskRows:
         rows = {row.id: row for row in await session.scalars(select(TaskRow).with_for_update())}
         for name, row in rows.items():
             task = tasks.get(name)
-            if task is None:
+            if (
+                task is None
+            ):  # also where the run's controller is gone: nobody else would come to write it down
+                _close(await session.get(RunRow, row.run), REMOVED, now)
                 await session.delete(row)
                 continue
             row.paused = task.paused

@@ -103,6 +103,9 @@ class Outcome:
 
 
 INTERRUPTED = Outcome(State.INTERRUPTED, detail="the controller ended before it did")
+REMOVED = Outcome(
+    State.INTERRUPTED, detail="its plugin or schedule was removed, or is another controller's now"
+)
 LOST = Outcome(State.INTERRUPTED, detail="its controller was lost, or could not reach the database in time")
 
 

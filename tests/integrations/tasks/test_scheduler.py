@@ -501,6 +501,21 @@ async def test_a_task_that_is_gone_is_ended_and_its_runs_are_kept(make):
     assert await one.rows.rows(["work"]) == {}
 
 
+async def test_a_run_whose_task_and_controller_are_gone_is_interrupted(make, clock):
+    """Another controller writes it down when it finds that nobody wants the task; so the run grows old like any other."""
+    one, two = make("pod-a"), make("pod-b")
+    one.add(waiting())
+    one.start()
+    await one.has("Running")
+    await one.kill()
+    two.start()
+    await two.has("Interrupted")
+    (run,) = await two.runs()
+    assert run.detail == "its plugin or schedule was removed, or is another controller's now"
+    assert await two.rows.forget(clock.time() + 1) == 1
+    assert await two.runs() == []
+
+
 async def test_runs_are_kept_within_bounds(make, database, clock):
     """The latest hundred of each task; older than told, all but the last."""
     one = make()
