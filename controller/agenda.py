@@ -13,7 +13,7 @@ from integrations.database.database import Database
 from integrations.keyring import KeyRing
 from integrations.tasks import builtin
 from integrations.tasks.agenda import Agenda, Share
-from integrations.tasks.calls import Calls
+from integrations.tasks.calls import Calls, Reach
 from integrations.tasks.rows import TaskRows
 from xcore.clock import WallClock
 from xcore.manager import Manager
@@ -32,7 +32,8 @@ def make_agenda(
     clock, call = WallClock(), InnerCalls(plane)
     rows = TaskRows(database, holder, clock)
     gate, ring = plane.gate, KeyRing(database, None)
-    calls = Calls(database, holder, clock, call, gate.is_good if gate is not None else _anybody)
+    good = gate.is_good if gate is not None else _anybody
+    calls = Calls(database, holder, clock, Reach(call, good, functools.partial(_plugins, manager)))
     kept: dict[str, tuple[float, builtin.Forget]] = {
         "runs of tasks": (KEPT_RUNS_DAYS, rows.forget),
         "calls": (KEPT_CALLS_DAYS, calls.forget),
@@ -56,6 +57,10 @@ def _share(ground: Ground, database: Database) -> Share:
         return Share.ALL
     # What is in a database that nobody else has, nobody else looks after.
     return Share.BUILT_IN if database.file is not None else Share.NOTHING
+
+
+def _plugins(manager: Manager) -> frozenset[str] | None:
+    return frozenset(manager.names()) if manager.synced else None
 
 
 def _anybody(_: str) -> bool:

@@ -11,7 +11,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
@@ -57,36 +57,42 @@ class KeyGone(XcoreError):
     component = "client"
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What calls need of the rest. `good`: whether a key of that id is; `plugins`: which there are, None before that is known."""
+
+    call: Caller
+    good: Callable[[str], bool]
+    plugins: Callable[[], Collection[str] | None]
+
+
 class Attempt:
     """One call as a job. `told`: its answer, once there is one."""
 
-    def __init__(self, row: CallRow, call: Caller, good: Callable[[str], bool]) -> None:
+    def __init__(self, row: CallRow, reach: Reach) -> None:
         self.id, self.plugin, self.timeout = row.id, row.plugin, row.seconds + GRACE_SECONDS
         self.told: Told | None = None
         headers = tuple((str(name), str(value)) for name, value in row.headers)
         self._sent, self._seconds = Sent(row.method, row.target, headers, row.body), row.seconds
-        self._caller, self._call, self._good = row.caller, call, good
+        self._caller, self._reach = row.caller, reach
 
     async def do(self, _: Run) -> str:
-        if not self._good(self._caller):
+        if not self._reach.good(self._caller):
             raise KeyGone("the key it was made with is no longer good")
-        self.told = await self._call(self._sent, self._seconds)
+        self.told = await self._reach.call(self._sent, self._seconds)
         if not self.told.well:
             raise RunFailed(self.told)
         return ""
 
 
 class Calls:
-    """`good` tells whether a key of that id is. `made` counts those that ended, by plugin and state.
+    """`made` counts attempts that ended, by plugin and state.
 
     All methods but `ended` raise DatabaseUnavailable, StorageFull.
     """
 
-    def __init__(
-        self, database: Database, holder: str, clock: Clock, call: Caller, good: Callable[[str], bool]
-    ) -> None:
-        self._database, self._holder, self._clock = database, holder, clock
-        self._call, self._good = call, good
+    def __init__(self, database: Database, holder: str, clock: Clock, reach: Reach) -> None:
+        self._database, self._holder, self._clock, self._reach = database, holder, clock, reach
         self._making: dict[str, str] = {}  # those under way: their plugins, by id
         self.made: Counter[tuple[str, str]] = Counter()
         self.scheduler = Scheduler(self, name="calls", clock=clock)
@@ -163,6 +169,11 @@ class Calls:
         return len(lost)
 
     async def prepare(self) -> bool:
+        there = self._reach.plugins()
+        if there is None:  # a call would be of a plugin that there is not, and fail for good
+            return False
+        for plugin, state in [each for each in self.made if each[0] not in there]:
+            del self.made[plugin, state]
         return True
 
     async def next_time(self, busy: Collection[str]) -> float | None:
@@ -193,7 +204,7 @@ class Calls:
     def _begin(self, row: CallRow, now: float) -> tuple[Attempt, Claim]:
         row.state, row.attempts = CallState.RUNNING, row.attempts + 1
         row.holder, row.held_until = self._holder, now + LEASE_SECONDS
-        return Attempt(row, self._call, self._good), Claim(row.id, row.attempts, row.at, row.held_until)
+        return Attempt(row, self._reach), Claim(row.id, row.attempts, row.at, row.held_until)
 
     def _waiting(self, query: Any, busy: Collection[str]) -> Any:
         full = [plugin for plugin, count in self._busy().items() if count >= AT_ONCE_OF_PLUGIN]

@@ -102,7 +102,7 @@ KINDS = {
 
 
 def _calls(database):
-    return Calls(database, "a", FakeClock(), None, None)
+    return Calls(database, "a", FakeClock(), None)
 
 
 def _row(table: type[Base], number, said):

@@ -10,7 +10,7 @@ from integrations.once import InvalidKey
 from integrations.tasks import call as rules
 from integrations.tasks.call import MAX_ATTEMPTS, CallNotFound, CallState, Order, QueueFull, Tally, judge
 from integrations.tasks.calling import Sent, Told
-from integrations.tasks.calls import AT_ONCE_OF_PLUGIN, Calls
+from integrations.tasks.calls import AT_ONCE_OF_PLUGIN, Calls, Reach
 from integrations.tasks.task import LOST, Outcome, State
 from integrations.tasks.turn import LEASE_SECONDS, MAX_INTERRUPTED
 from tests.integrations.tasks.test_scheduler import Watched
@@ -32,8 +32,9 @@ class Maker:
 
     def __init__(self, database, clock, name="a", told=(WELL,)):
         self.clock, self.database, self.told = clock, database, list(told)
-        self.sent, self.good = [], {"ada", "eve"}
-        self.calls = Calls(database, name, clock, self._call, self.good.__contains__)
+        self.sent, self.good, self.plugins = [], {"ada", "eve"}, {"hello", "other"}
+        reach = Reach(self._call, self.good.__contains__, lambda: self.plugins)
+        self.calls = Calls(database, name, clock, reach)
         self.stopping, self.life = asyncio.Event(), None
 
     async def _call(self, sent, seconds):
@@ -207,6 +208,27 @@ async def test_a_call_that_ends_while_others_are_claimed_gives_its_place_back(ma
     for number in range(AT_ONCE_OF_PLUGIN):
         await calls.accept(order(number))
     assert len(await calls.claim((), 10)) == AT_ONCE_OF_PLUGIN
+
+
+async def test_no_call_is_made_before_it_is_known_which_plugins_there_are(make):
+    """Its plugin would be none, and the call would have failed for good."""
+    one = make()
+    one.plugins = None
+    call = await one.calls.accept(order())
+    assert await one.calls.prepare() is False
+    one.plugins = {"hello"}
+    one.start()
+    await one.reaches(call, CallState.SUCCEEDED)
+
+
+async def test_what_is_counted_of_a_plugin_goes_with_it(make):
+    one = make().start()
+    for plugin in ("hello", "other"):
+        await one.reaches(await one.calls.accept(order(plugin=plugin)), CallState.SUCCEEDED)
+    assert one.calls.made == {("hello", "Succeeded"): 1, ("other", "Succeeded"): 1}
+    one.plugins = {"hello"}
+    await one.calls.prepare()
+    assert one.calls.made == {("hello", "Succeeded"): 1}
 
 
 async def test_a_key_that_was_revoked_makes_no_call(make):
