@@ -36,8 +36,8 @@ def make_agenda(
     calls = Calls(database, holder, clock, Reach(call, good, functools.partial(_plugins, manager)))
     kept: dict[str, tuple[float, builtin.Forget]] = {
         "runs of tasks": (KEPT_RUNS_DAYS, rows.forget),
-        "calls": (KEPT_CALLS_DAYS, calls.forget),
-        "dead letters": (KEPT_DEAD_DAYS, calls.forget_dead),
+        "calls": (KEPT_CALLS_DAYS, calls.kept.forget),
+        "dead letters": (KEPT_DEAD_DAYS, calls.kept.forget_dead),
         "ended keys": (KEPT_KEYS_DAYS, ring.forget),
         "events": (journal.KEPT_SECONDS / builtin.DAY, functools.partial(journal.forget, database)),
         "entries of the audit": (KEPT_AUDIT_DAYS, Audit(database, clock).forget),

@@ -5,7 +5,6 @@ This is the one way on which somebody who calls a plugin waits for the database:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import random
 import secrets
@@ -14,17 +13,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
 from integrations.database.database import Database
-from integrations.database.pieces import in_pieces, oldest
 from integrations.database.tables_tasks import CallRow
 from integrations.once import InvalidKey
 from integrations.tasks import call as calls
 from integrations.tasks.call import UNFINISHED, CallNotFound, CallState, Order, QueueFull, Tally, judge
 from integrations.tasks.calling import Caller, Sent, Told
+from integrations.tasks.kept import KeptCalls
 from integrations.tasks.rows import later
 from integrations.tasks.scheduler import Scheduler
 from integrations.tasks.schedules import GRACE_SECONDS
@@ -34,7 +33,6 @@ from xcore.clock import Clock
 from xcore.errors import Conflict, XcoreError
 
 AT_ONCE_OF_PLUGIN = 4
-FORGOTTEN_AT_ONCE = 20  # each with an answer of up to 1 MiB, which is taken off the disk with it
 _dice = random.SystemRandom().random
 _FRESH: Mapping[str, Any] = {
     "state": CallState.QUEUED,
@@ -95,6 +93,7 @@ class Calls:
         self._database, self._holder, self._clock, self._reach = database, holder, clock, reach
         self._making: dict[str, str] = {}  # those under way: their plugins, by id
         self.made: Counter[tuple[str, str]] = Counter()
+        self.kept = KeptCalls(database, clock)
         self.scheduler = Scheduler(self, name="calls", clock=clock)
 
     # -- taking in ----------------------------------------------------------------------------------------------
@@ -174,6 +173,7 @@ class Calls:
             return False
         for plugin, state in [each for each in self.made if each[0] not in there]:
             del self.made[plugin, state]
+        await self.kept.look()
         return True
 
     async def next_time(self, busy: Collection[str]) -> float | None:
@@ -225,6 +225,7 @@ class Calls:
 
     def ended(self, job: Attempt, outcome: Outcome) -> None:
         self._making.pop(job.id, None)
+        self.kept.ended()
         self.made[job.plugin, outcome.state] += 1
 
     def _judged(self, row: CallRow, outcome: Outcome, told: Told | None) -> None:
@@ -276,24 +277,6 @@ class Calls:
             row.ready, row.ended = self._clock.time(), None
         self.scheduler.poke()
         return row
-
-    async def unfinished(self) -> int:
-        async with self._database.reading() as session:
-            count = select(func.count()).select_from(CallRow).where(CallRow.state.in_(UNFINISHED))
-            return await session.scalar(count) or 0
-
-    async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
-        """Let go of what ended before a time, but for dead letters; gives how many."""
-        answered = CallRow.state.in_((CallState.SUCCEEDED, CallState.FAILED))
-        return await self._forget(answered & (CallRow.ended < before), stopping)
-
-    async def forget_dead(self, before: float, stopping: asyncio.Event | None = None) -> int:
-        """Let go of dead letters that ended before a time; gives how many."""
-        return await self._forget((CallRow.state == CallState.DEAD) & (CallRow.ended < before), stopping)
-
-    async def _forget(self, which: ColumnElement[bool], stopping: asyncio.Event | None) -> int:
-        piece = oldest(CallRow.id, which, CallRow.ended)
-        return await in_pieces(self._database, piece, at_once=FORGOTTEN_AT_ONCE, stopping=stopping)
 
 
 def _mine(query: Any, claim: Claim, holder: str) -> Any:

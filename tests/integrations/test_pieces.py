@@ -14,8 +14,8 @@ from integrations.database.tables import Base, EventRow
 from integrations.database.tables_keys import KeyRow
 from integrations.database.tables_tasks import CallRow, RunRow
 from integrations.keyring import KeyRing
-from integrations.tasks import calls
-from integrations.tasks.calls import Calls
+from integrations.tasks import kept
+from integrations.tasks.kept import KeptCalls
 from integrations.tasks.rows import TaskRows
 from xcore.errors import DatabaseUnavailable
 from xcore.testing import FakeClock
@@ -95,14 +95,10 @@ SLOW = (
 )
 KINDS = {
     "runs": (RunRow, {}, lambda database: TaskRows(database, "a", FakeClock()).forget),
-    "calls": (CallRow, {"state": "Succeeded"}, lambda database: _calls(database).forget),
-    "dead": (CallRow, {"state": "Dead"}, lambda database: _calls(database).forget_dead),
+    "calls": (CallRow, {"state": "Succeeded"}, lambda database: KeptCalls(database, FakeClock()).forget),
+    "dead": (CallRow, {"state": "Dead"}, lambda database: KeptCalls(database, FakeClock()).forget_dead),
     "keys": (KeyRow, {"revoked": 1.0}, lambda database: KeyRing(database, None, FakeClock()).forget),
 }
-
-
-def _calls(database):
-    return Calls(database, "a", FakeClock(), None)
 
 
 def _row(table: type[Base], number, said):
@@ -121,7 +117,7 @@ async def test_a_table_of_any_size_is_let_go_of_in_the_time_a_statement_has(
 ):
     """Forty rows that take 0.05 s each, where a statement has 0.7 s."""
     monkeypatch.setattr(pieces, "AT_ONCE", 5)
-    monkeypatch.setattr(calls, "FORGOTTEN_AT_ONCE", 5)
+    monkeypatch.setattr(kept, "FORGOTTEN_AT_ONCE", 5)
     table, said, forget = KINDS[kind]
     async with Database(address(postgresql_url, None)) as database:
         async with database.writing() as session:

@@ -270,8 +270,8 @@ async def test_ended_calls_are_let_go_of(make):
     call = await one.calls.accept(order())
     await one.reaches(call, CallState.SUCCEEDED)
     waiting = await one.calls.accept(order(1))
-    assert await one.calls.forget_dead(one.clock.time() + 1) == 0
-    assert await one.calls.forget(one.clock.time() + 1) >= 1
+    assert await one.calls.kept.forget_dead(one.clock.time() + 1) == 0
+    assert await one.calls.kept.forget(one.clock.time() + 1) >= 1
     with pytest.raises(CallNotFound):
         await one.calls.get(call.id)
     await one.reaches(waiting, CallState.SUCCEEDED)
