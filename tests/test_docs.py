@@ -160,8 +160,9 @@ def test_every_metric_is_documented():
         def names(self) -> list[str]:
             return []
 
-    agenda = SimpleNamespace(counts={}, scheduler=SimpleNamespace(running=0))
-    calls = SimpleNamespace(made={}, scheduler=SimpleNamespace(running=0))
+    agenda = SimpleNamespace(counts={}, successes={}, scheduler=SimpleNamespace(running=0))
+    kept = SimpleNamespace(counts=None)
+    calls = SimpleNamespace(made={}, kept=kept, scheduler=SimpleNamespace(running=0))
     work = metrics.Work(agenda, calls).collect()
     collected = [*metrics.registry(DataPlane(RouteTable(), None), Nobody(), lambda: 0.0).collect(), *work]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in collected}

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from controller.dataplane.plane import BUCKETS, Counters, DataPlane
 from integrations.tasks.agenda import Agenda
+from integrations.tasks.call import CallState
 from integrations.tasks.calls import Calls
 from xcore.manager import Manager
 from xcore.status import is_true
@@ -91,12 +92,30 @@ class Work(Collector):
         yield runs
         running = self._agenda.scheduler.running
         yield GaugeMetricFamily("xcore_tasks_running", "Runs under way.", value=running)
+        yield from self._successes()
         calls = CounterMetricFamily("xcore_calls", "Attempts at calls.", labels=["plugin", "state"])
         for (plugin, state), count in self._calls.made.items():
             calls.add_metric([plugin, state], count)
         yield calls
         making = self._calls.scheduler.running
         yield GaugeMetricFamily("xcore_calls_running", "Calls under way.", value=making)
+        yield self._kept("xcore_calls_queued", "Calls that wait.", CallState.QUEUED)
+        yield self._kept("xcore_calls_dead", "Dead letters.", CallState.DEAD)
+
+    def _successes(self) -> Iterator[Metric]:
+        last = GaugeMetricFamily(
+            "xcore_task_last_success_timestamp_seconds", "When a run last went well.", labels=["task"]
+        )
+        took = GaugeMetricFamily("xcore_task_last_success_seconds", "What it took.", labels=["task"])
+        for task, success in self._agenda.successes.items():
+            last.add_metric([task], success.at)
+            took.add_metric([task], success.seconds)
+        yield from (last, took)
+
+    def _kept(self, name: str, what: str, state: CallState) -> Metric:
+        """As of the last look: a scrape asks no database."""
+        counts = self._calls.kept.counts
+        return GaugeMetricFamily(name, what, value=None if counts is None else counts.get(state, 0))
 
     def describe(self) -> list[Metric]:
         return []

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from integrations.tasks.calling import Caller
 from integrations.tasks.rows import TaskRows
@@ -26,10 +27,17 @@ class Share(Enum):
     NOTHING = "nothing"
 
 
+class Success(NamedTuple):
+    """A run that went well: when it ended, seconds since 1970, and how many it took."""
+
+    at: float
+    seconds: float
+
+
 class Agenda:
     """What routes and metrics ask about tasks, and who runs them. `counts`: runs that ended, by task and state.
 
-    `share` tells what is for this replica, now.
+    `share` tells what is for this replica, now. `successes`: the last of each task, where this replica runs them.
     """
 
     def __init__(
@@ -45,7 +53,10 @@ class Agenda:
         self._known: Mapping[str, Task] = {}
         self.rows = rows
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.scheduler = Scheduler(self, name="tasks", clock=WallClock())
+        self.successes: dict[str, Success] = {}
+        self._remembers = False  # what ran well before it was this replica that runs tasks
+        self._clock = WallClock()
+        self.scheduler = Scheduler(self, name="tasks", clock=self._clock)
         manager.routes.listen(self._changed)
 
     def tasks(self) -> Mapping[str, Task]:
@@ -68,13 +79,21 @@ class Agenda:
     async def prepare(self) -> bool:
         share = self._share()
         if not self._manager.synced or share is Share.NOTHING:
+            self.successes, self._remembers = {}, False
             return False
         # A plugin's task that this replica does not run is none of its own: it will begin anew, and make up for nothing.
         self._known = self.tasks() if share is Share.ALL else self._built_in
         await self.rows.settle(self._known)
         for task, state in [each for each in self.counts if each[0] not in self._known]:
             del self.counts[task, state]
+        await self._remember()
         return True
+
+    async def _remember(self) -> None:
+        if not self._remembers:
+            found = {task: Success(*each) for task, each in (await self.rows.successes()).items()}
+            self.successes, self._remembers = {**found, **self.successes}, True
+        self.successes = {task: each for task, each in self.successes.items() if task in self._known}
 
     async def next_time(self, busy: Collection[str]) -> float | None:
         return await self.rows.next_time(busy)
@@ -91,6 +110,7 @@ class Agenda:
     def ended(self, job: Task, outcome: Outcome) -> None:
         self.counts[job.id, outcome.state] += 1
         if outcome.state is State.SUCCEEDED:
+            self.successes[job.id] = Success(self._clock.time(), outcome.seconds)
             _log.info("task %s is done", job.id)
         else:
             _log.warning("task %s: %s %s %s", job.id, outcome.state, outcome.reason, outcome.detail)

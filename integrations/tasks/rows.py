@@ -207,6 +207,14 @@ class TaskRows:
         async with self._database.reading() as session:
             return list(await session.scalars(found))
 
+    async def successes(self) -> dict[str, tuple[float, float]]:
+        """When the last run of each task ended that went well, and how many seconds it took."""
+        well = select(func.max(RunRow.number)).where(RunRow.state == State.SUCCEEDED).group_by(RunRow.task)
+        found = select(RunRow.task, RunRow.started, RunRow.ended).where(RunRow.number.in_(well))
+        async with self._database.reading() as session:
+            rows = (await session.execute(found)).all()
+        return {row.task: (row.ended, row.ended - row.started) for row in rows if row.ended is not None}
+
     async def forget(self, before: float, stopping: asyncio.Event | None = None) -> int:
         """Let go of runs that ended before a time, but for the latest of each task; returns how many."""
         old = (RunRow.ended < before) & RunRow.number.not_in(select(TaskRow.run))

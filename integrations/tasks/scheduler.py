@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from integrations.tasks.task import INTERRUPTED, LOST, Claim, Job, Outcome, Run, outcome_of, overrun
@@ -147,12 +148,12 @@ class Scheduler(Generic[J]):
 
     async def _do(self, job: J, claim: Claim) -> None:
         doing = asyncio.create_task(job.do(Run(f"{job.id}@{claim.due:.0f}", self._stopping)))
-        outcome = INTERRUPTED
+        outcome, began = INTERRUPTED, self._clock.time()
         try:
             outcome = await self._watched(doing, job, claim)
         finally:
             doing.cancel()
-            await self._note(job, claim, outcome)
+            await self._note(job, claim, replace(outcome, seconds=max(0.0, self._clock.time() - began)))
 
     async def _watched(self, doing: asyncio.Task[str], job: J, held: Claim) -> Outcome:
         """Wait for its end, and hold the lease meanwhile."""

@@ -93,13 +93,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `final`: the same again would end the same."""
+    """How a run ended. `final`: the same again would end the same. `seconds`: what it took, as the scheduler saw it."""
 
     state: State
     output: str = ""
     reason: str = ""
     detail: str = ""
     final: bool = False
+    seconds: float = 0.0
 
 
 INTERRUPTED = Outcome(State.INTERRUPTED, detail="the controller ended before it did")

@@ -169,6 +169,8 @@ def test_metrics_count_what_was_done(controller):
     text = controller.request("GET", "/metrics").content.decode()
     assert 'xcore_task_runs_total{state="Succeeded",task="sweep"}' in text
     assert "xcore_tasks_running" in text
+    assert 'xcore_task_last_success_timestamp_seconds{task="sweep"}' in text
+    assert 'xcore_task_last_success_seconds{task="sweep"}' in text
 
 
 def test_the_command_shows_and_runs_tasks(controller):
