@@ -30,8 +30,8 @@ async def test_edited_code_is_rolled_out_without_a_gap(pair: Release) -> None:
     async with calling(url, pair.key()) as calls:
         write(code.replace("['greeting']} {name}", "['greeting']}, {name}!"))
         try:
-            await until(lambda: answer() == '"Hello, Ada!"', "the new code's answer", seconds=30)
+            await until(lambda: answer() == '"Hello, Ada!"', "the new code's answer", seconds=60)
         finally:
             write(code)
-        await until(lambda: answer() == '"Hello Ada"', "the old code's answer", seconds=30)
+        await until(lambda: answer() == '"Hello Ada"', "the old code's answer", seconds=60)
     assert calls.failed == {}
