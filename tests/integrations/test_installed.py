@@ -105,4 +105,4 @@ async def test_one_that_fails_later_is_named_and_the_others_and_the_controller_g
     assert background.failed == {"integration failing"}
     assert said == ["first begins", "the controller runs", "first ends"]
     assert "out of order" in caplog.text
-    assert engine.bus._subscriptions == []
+    assert engine.bus._subscriptions == ()
