@@ -219,9 +219,7 @@ async def running(parts: Parts, app: FastAPI, integrations: list[Chosen]) -> Asy
     leads = parts.ground.leads if shared else (lambda: True)
     journal = Journal(parts.manager.bus, parts.database, leads=leads)
     joined = integrate(app, intake=parts.intake, once=parts.once, journal=journal, gate=parts.gate)
-    installed = join_installed(
-        integrations, app, parts.manager, database=parts.database, background=parts.background
-    )
+    installed = join_installed(integrations, app, parts.manager, background=parts.background)
     async with joined, installed, parts.ground.join(parts.manager, parts.sources):
         await parts.manager.start()
         for name, work in (("tasks", parts.agenda), ("calls", parts.calls)):

@@ -34,7 +34,7 @@ class Background:
         self.watch(name, task)
         return task
 
-    def watch(self, name: str, task: asyncio.Task[None]) -> None:
+    def watch(self, name: str, task: asyncio.Future[None]) -> None:
         """Tell when it fails. It is not told to end here."""
         task.add_done_callback(functools.partial(self._ended, name))
 
@@ -99,7 +99,7 @@ class Background:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, name: str, task: asyncio.Future[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.failed.add(name)

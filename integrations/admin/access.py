@@ -52,7 +52,8 @@ class Demand:
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> None:
-        grant = enter(request)
+        # Who has come in is not asked again: what an integration answers is judged before its thread is given it.
+        grant: Grant = getattr(request.state, "grant", None) or enter(request)
         if not grant.holds(self.scope):
             raise Forbidden(f"this takes {self.scope}, which a key with the role {grant.role} does not have")
         plugin = request.path_params.get("name")
