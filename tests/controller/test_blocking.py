@@ -62,6 +62,12 @@ async def starting(host):
 
 
 @asynccontextmanager
+async def pooling(host):
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 3600)
+    yield
+
+
+@asynccontextmanager
 async def answering(host):
     """Its routes tell where they run, or block."""
     def of_a_dependency():
@@ -112,7 +118,7 @@ def controller(open_dir: Path) -> Iterator[Controller]:
     info = open_dir / "packages" / "bad-1.0.dist-info"
     info.mkdir(parents=True)
     (info.parent / "bad.py").write_text(BLOCKING)
-    names = ("blocking", "spinning", "leaving", "starting", "answering")
+    names = ("blocking", "spinning", "leaving", "starting", "pooling", "answering")
     points = "".join(f"{name} = bad:{name}\n" for name in names)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[xcore.integrations]\n{points}")
@@ -209,6 +215,14 @@ def test_a_route_that_blocks_holds_up_its_own_caller_who_is_answered_in_time(con
         assert (answers[route].status, answers[route].reason) == (504, "FirstByteTimeout")
         assert "integration answering did not answer within 10 s" in answers[route].json["detail"]
     assert stopped(controller) < 25
+
+
+def test_a_pool_of_threads_that_blocks_does_not_hold_the_end(controller: Controller) -> None:
+    """Python itself would wait for it for ever."""
+    start(controller, "pooling")
+    assert stopped(controller) < 20
+    said = controller.log.read_text().splitlines()[-1]
+    assert "an integration has left threads that do not end; the controller ends without them" in said
 
 
 def test_routes_run_on_the_thread_of_their_integration_and_are_let_in_and_recorded_as_all_are(
