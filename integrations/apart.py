@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -17,9 +20,11 @@ from integrations.background import Background
 from xcore.errors import XcoreError
 
 ASK_SECONDS = 5.0  # what is asked here, from there, is answered within
+BLOCKED_SECONDS, BEAT_SECONDS = 10.0, 1.0  # it is blocked when a beat has no answer for so long
 MAX_UNTAKEN = 32  # orders that wait for a loop that is blocked
 P = ParamSpec("P")
 T = TypeVar("T")
+_log = logging.getLogger("xcore.integrations")
 
 
 class Late(XcoreError):
@@ -48,6 +53,7 @@ class Apart:
         self._there = self._runner.get_loop()
         self._over: asyncio.Future[None] = self._here.create_future()
         self._untaken: deque[None] = deque()  # one for each order that was not taken up yet
+        self._ident = 0
 
     # -- here ---------------------------------------------------------------------------------------------------
 
@@ -80,6 +86,30 @@ class Apart:
         if order.cancelled() or not isinstance(order.exception(), Exception | None):
             raise Ended(f"{self.name} ended before it answered")
         return order.result()
+
+    async def watch(self) -> None:
+        """Tell when its thread is blocked, once each time; has no end."""
+        while True:
+            back = asyncio.Event()
+            self.there(self.here, back.set)
+            try:
+                async with asyncio.timeout(BLOCKED_SECONDS):
+                    await back.wait()
+            except TimeoutError:
+                if not self._over.done():
+                    await self._tell_of_block(back)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _tell_of_block(self, back: asyncio.Event) -> None:
+        frame = sys._current_frames().get(self._ident)  # noqa: SLF001  the documented way
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)\n"
+        _log.warning("%s has been blocked for %g s, in:\n%s", self.name, BLOCKED_SECONDS, stack)
+        self._background.blocked.add(self.name)
+        try:
+            await back.wait()
+            _log.warning("%s goes on", self.name)
+        finally:
+            self._background.blocked.discard(self.name)
 
     def there(self, call: Callable[..., object], *args: object) -> None:
         """Have it called there; nothing happens when that has ended."""
@@ -133,6 +163,7 @@ class Apart:
             raise error
 
     def _run(self, life: Coroutine[Any, Any, None]) -> None:
+        self._ident = threading.get_ident()
         try:
             with self._runner:
                 try:

@@ -17,11 +17,12 @@ _log = logging.getLogger("xcore.background")
 
 
 class Background:
-    """One per controller. `stopping` is set when the end was asked for."""
+    """One per controller. `stopping` is set when the end was asked for; `blocked` names integrations that stand still."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
         self.failed: set[str] = set()
+        self.blocked: set[str] = set()
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._streams: dict[asyncio.Event, str] = {}  # what ends each, and whose key it was asked for with
         self._closing: set[asyncio.Task[None]] = set()

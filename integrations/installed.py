@@ -75,6 +75,7 @@ class _Life:
     apart: Apart
     over: asyncio.Future[None]
     leave: asyncio.Event
+    watching: asyncio.Task[None]
 
 
 @contextlib.asynccontextmanager
@@ -124,7 +125,7 @@ async def _begun(chosen: Chosen, host: Host) -> _Life:
     if not begun.is_set():
         raise XcoreError(f"{chosen} does not begin: {await _why(apart, over)}")
     _log.info("%s runs", chosen)
-    return _Life(chosen, apart, over, leave)
+    return _Life(chosen, apart, over, leave, asyncio.create_task(apart.watch()))
 
 
 async def _pass_on(stopping: asyncio.Event, lives: list[_Life]) -> None:
@@ -134,6 +135,7 @@ async def _pass_on(stopping: asyncio.Event, lives: list[_Life]) -> None:
 
 
 async def _left(life: _Life) -> None:
+    life.watching.cancel()
     life.apart.there(life.leave.set)
     await asyncio.wait({life.over}, timeout=END_SECONDS)
     if not life.over.done():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from integrations.background import Background
 from integrations.database.database import Database
 from xcore.manager import Manager
 
@@ -27,9 +28,14 @@ async def readyz(request: Request) -> JSONResponse:
         return JSONResponse({"status": "draining"}, 503)
     if not state.manager.synced:
         return JSONResponse({"status": "starting"}, 503)
-    failed = (f"background: {name} has failed, the log says why" for name in state.background.failed)
-    degraded = sorted({*state.degraded(), *failed, *_degraded(state.manager), *_database(state.database)})
+    beside = {*_background(state.background), *_database(state.database)}
+    degraded = sorted({*state.degraded(), *beside, *_degraded(state.manager)})
     return JSONResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
+
+
+def _background(background: Background) -> Iterator[str]:
+    yield from (f"background: {name} has failed, the log says why" for name in background.failed)
+    yield from (f"background: {name} is blocked, the log says where" for name in background.blocked)
 
 
 def _database(database: Database) -> Iterator[str]:

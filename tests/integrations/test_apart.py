@@ -92,6 +92,29 @@ async def test_a_thread_that_blocks_is_given_so_many_orders_and_takes_new_ones_w
     assert await apart.do(5, thread) == "integration one"
 
 
+async def test_a_thread_that_blocks_is_told_of_until_it_goes_on_and_the_log_says_where_it_stands(
+    apart, background, let_go, monkeypatch, caplog
+):
+    monkeypatch.setattr(module, "BLOCKED_SECONDS", 0.05)
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
+    watching = asyncio.create_task(apart.watch())
+
+    def block_here():
+        let_go.wait()
+
+    apart.there(block_here)
+    async with asyncio.timeout(5):
+        while background.blocked != {"integration one"}:
+            await asyncio.sleep(0)
+        let_go.set()
+        while background.blocked:
+            await asyncio.sleep(0)
+    watching.cancel()
+    assert "integration one has been blocked for 0.05 s, in:" in caplog.text
+    assert "block_here" in caplog.text
+    assert "integration one goes on" in caplog.text
+
+
 @pytest.mark.parametrize("error", [SystemExit, ValueError])
 async def test_what_ends_the_thread_is_told_here_and_ends_nothing_else(background, error):
     made = Apart("integration one", background)
