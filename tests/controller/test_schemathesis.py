@@ -17,11 +17,7 @@ from tests.xcore.archives import tar_gz
 
 MAIN = Path(__file__).parents[2] / "examples" / "hello" / "main.py"
 SEED = 20_261_123
-# On PostgreSQL without the one that takes longest: what is sent there does not depend on the database.
-PHASES = {
-    "sqlite": ("examples", "coverage", "fuzzing", "stateful"),
-    "postgresql": ("examples", "fuzzing", "stateful"),
-}
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
 # All checks are on. What they expect of every API and is otherwise here is said operation by operation.
 CONFIG = """
 generation.max-examples = 10  # of each operation
@@ -65,13 +61,11 @@ phases.coverage.enabled = false
 
 
 @pytest.fixture
-def controller(database_url):
+def controller():
     root = Path(tempfile.mkdtemp(prefix="xcore-test-"))
     root.chmod(0o755)
     (root / "plugins").mkdir()
-    made = Controller(
-        root / "plugins", root / "state", {"XCORE_RUNTIME": "process", "XCORE_DATABASE_URL": database_url}
-    )
+    made = Controller(root / "plugins", root / "state", {"XCORE_RUNTIME": "process"})
     try:
         made.start()
         # Two of the same code: when one is removed, it can be made again of what is known.
@@ -98,14 +92,14 @@ def send(controller, name):
     assert sent.json["spec"]["source"] == MANIFEST["spec"]["source"], "the example names this code"
 
 
-def run(controller, phases):
+def run(controller):
     """Schemathesis over all operations of the API, to its end; gives its word and the file with all it sent and got."""
     root = controller.state.parent
     config, told = root / "schemathesis.toml", root / "told.ndjson"
     config.write_text(CONFIG)
     command = [Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", config, "run"]
     where = [f"{controller.url}/openapi.json", "-H", f"Authorization: Bearer {KEY}"]
-    which = ["--exclude-path-regex", "^/app/", "--phases", ",".join(phases), "--seed", SEED]
+    which = ["--exclude-path-regex", "^/app/", "--phases", ",".join(PHASES), "--seed", SEED]
     bounds = [
         "--request-timeout",
         30,
@@ -132,10 +126,9 @@ def exchanges(told):
 
 
 @pytest.mark.timeout(500)
-def test_whatever_is_sent_the_api_answers_as_it_is_described(controller, database_url):
+def test_whatever_is_sent_the_api_answers_as_it_is_described(controller):
     """Requests made from the document, valid and not, alone and one after the other, by a fixed seed; as an administrator."""
-    phases = PHASES[database_url.partition(":")[0]]
-    done, told = run(controller, phases)
+    done, told = run(controller)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     counts, statuses, slowest = Counter(), Counter(), (0.0, "")
     for phase, request, answer in exchanges(told):
@@ -144,7 +137,7 @@ def test_whatever_is_sent_the_api_answers_as_it_is_described(controller, databas
         if "wait=" not in request["uri"]:
             path = request["uri"].removeprefix(controller.url)
             slowest = max(slowest, (answer["elapsed"], f"{request['method']} {path[:80]}"))
-    assert set(phases) == set(counts)
+    assert set(PHASES) == set(counts)
     assert sum(counts.values()) > 2000
     assert {status for status in statuses if status >= 500} <= {504}, "whoever waits may be told: not in time"
     links = re.search(r"API Links: .*", done.stdout)

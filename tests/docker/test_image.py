@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -137,9 +138,11 @@ def test_nothing_of_the_host_or_beyond_can_be_reached_from_inside(
     controller = serving(running, web)
     controller.wait_ready("neighbour")
     host = addresses()
-    bridge = running.engine.run(
-        "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"
+    # The engine tells its gateway only from its second start on: by default it is the first address there is.
+    subnet = running.engine.run(
+        "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Subnet}}"
     ).strip()
+    bridge = str(ip_network(subnet)[1])
     assert bridge in host
     with socket.create_connection((bridge, sentinel.port)):
         until(lambda: sentinel.hits, 5, "the sentinel being reachable at all")

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kubernetes
 PROBER = """
     import os
     import socket
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from xcore.plugin import Plugin, action
@@ -30,7 +31,9 @@ PROBER = """
     class Prober(Plugin):
         @action
         def reaches(self, places: list[str]) -> list[str]:
-            return [place for place in places if self.answers(place)]
+            with ThreadPoolExecutor(len(places)) as pool:
+                answers = pool.map(self.answers, places)
+            return [place for place, answered in zip(places, answers, strict=True) if answered]
 
         def answers(self, place: str) -> bool:
             host, _, port = place.rpartition(":")
