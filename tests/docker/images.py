@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import textwrap
@@ -100,7 +101,9 @@ RUN = (
 
 def build(name: str, *lines: str, server: str = SERVER, tag: str = "1") -> str:
     """Build an image of these lines; gives its name, one that no registry has."""
-    reference = f"xcore-test.invalid/{name}:{tag}"
+    # Of this process: another one that runs the same tests removes its own when it ends.
+    process = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    reference = f"xcore-test.invalid/{process}/{name}:{tag}"
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         (context / "server.py").write_text(textwrap.dedent(server))
