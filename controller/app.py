@@ -162,15 +162,7 @@ def compose(
     )
     sources = Sources([loader, *ground.doors], ground.preparations)
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
-    origins = frozenset(origin.encode() for origin in settings.allowed_origins)
-    granted = frozenset(
-        (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
-    )
-    plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
-    if ground.port is not None:
-        plane.chains = Chains(ground.port.here)
-    plane.proxies = Proxies(settings.trusted_proxies)
-    tell_of_ungranted(manager.routes, granted)
+    plane = _plane(settings, ground, manager, gate)
     agenda, later = make_agenda(manager, database, plane, ground, holder=owner_id(state))
     return Parts(
         settings,
@@ -187,6 +179,20 @@ def compose(
         agenda,
         later,
     )
+
+
+def _plane(settings: Settings, ground: Ground, manager: Manager, gate: Gate | None) -> DataPlane:
+    """Give the data plane with all that the settings say of who may ask, and who may call whom."""
+    origins = frozenset(origin.encode() for origin in settings.allowed_origins)
+    granted = frozenset(
+        (caller, called) for caller, _, called in (p.partition(":") for p in settings.granted_calls)
+    )
+    plane = DataPlane(manager.routes, gate, origins=origins, granted=granted)
+    if ground.port is not None:
+        plane.chains = Chains(ground.port.here)
+    plane.proxies = Proxies(settings.trusted_proxies)
+    tell_of_ungranted(manager.routes, granted)
+    return plane
 
 
 def create_app(parts: Parts) -> FastAPI:
