@@ -13,7 +13,8 @@ from tests.cluster.places import AUDIT_LOG, DATA, FIRST, KUBECONFIG, PODS, SERVI
 ETCD = "http://127.0.0.1:12379"
 ETCD_PEER = "http://127.0.0.1:12380"
 # Killed in this order: politely, an API server without its etcd hangs for a minute.
-ORDER = ("kube-proxy", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+CLIENTS = ("kube-proxy", "kube-scheduler", "kube-controller-manager")
+ORDER = (*CLIENTS, "kube-apiserver", "etcd")
 # Who did what, and when: the witness of tests about leaders and request counts.
 AUDIT = {
     "apiVersion": "audit.k8s.io/v1",

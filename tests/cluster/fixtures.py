@@ -74,9 +74,12 @@ class Cluster:
         processes.kill(part)
 
     def start(self, part: str) -> None:
-        """Start what was ended."""
+        """Start what was ended; an API server is ready, and heard by the others, when this returns."""
         self._must_be_own()
-        processes.start_again(part)
+        if part == "kube-apiserver":
+            lifecycle.start_api_server_again()
+        else:
+            processes.start_again(part)
 
     def _must_be_own(self) -> None:
         assert self.own, "this test needs a cluster of its own: unset KUBECONFIG and run it as root"
@@ -116,8 +119,10 @@ def restricted_namespace(cluster: Cluster) -> Iterator[str]:
     """A new one, which takes restricted pods and no others."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, RESTRICTED)
     try:
+        cluster.kubectl("label", "namespace", name, RESTRICTED)
+        # Made by a controller, soon; without it no pod is taken.
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
         yield name
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from tests.cluster import build, certificates, control, enforcer, network, node, processes
-from tests.cluster.commands import ClusterError, run, say, succeeds
+from tests.cluster.commands import ClusterError, run, say, succeeds, wait_for
 from tests.cluster.places import DATA, FIRST, HERE, KUBECONFIG, ROOT, SECOND
 
 LOCK = Path("/run/xcore-cluster.lock")
@@ -57,6 +57,19 @@ def is_up() -> bool:
 def programs() -> Path:
     """The programs the running cluster was started with."""
     return Path(PROGRAMS.read_text())
+
+
+def start_api_server_again() -> None:
+    """Start what was killed, and return when it is ready and its clients ask it anew.
+
+    These pause for up to 30 s after failures, each in its own time, and longer after every next one: whatever needs
+    several of them in a row (a Deployment's pod, behind a Service) would be minutes late.
+    """
+    processes.start_again("kube-apiserver")
+    wait_for(lambda: control.ready(programs()), "an API server that is ready")
+    for name in control.CLIENTS:
+        processes.kill(name)
+        processes.start_again(name)
 
 
 def add_second_node() -> None:

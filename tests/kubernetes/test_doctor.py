@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.commands import ClusterError
 from tests.cluster.fixtures import Cluster
 from tests.harness import XCORE, until
 from tests.kubernetes.release import Release, released
@@ -146,11 +145,3 @@ def test_an_api_server_that_is_away_is_named(release: Release) -> None:
         assert failing(read(done.stdout)) == ["api-server"]
     finally:
         cluster.start("kube-apiserver")
-        until(lambda: answers(cluster), 60)
-
-
-def answers(cluster: Cluster) -> bool:
-    try:
-        return bool(cluster.kubectl("--request-timeout=3s", "get", "--raw=/readyz"))
-    except ClusterError:
-        return False

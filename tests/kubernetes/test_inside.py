@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from manifests.render import INSTALL
-from tests.cluster.commands import wait_for
+from tests.cluster.commands import ClusterError, wait_for
 from tests.kubernetes.release import Release, released
 from tests.kubernetes.rendering import NAMESPACE, ROOT
 
@@ -31,7 +31,11 @@ def installed(cluster, controller_image) -> Iterator[Release]:
 
 def test_helm_test_passes(installed):
     """A plugin is sent to the controller in the cluster, called through its Service, and deleted."""
-    installed.cluster.helm("test", "xcore", "--namespace", installed.name, "--timeout=150s")
+    try:
+        installed.cluster.helm("test", "xcore", "--namespace", installed.name, "--timeout=150s")
+    except ClusterError as error:
+        error.add_note(installed.cluster.kubectl("logs", "xcore-round-trip", "--namespace", installed.name))
+        raise
     assert installed.cluster.get("plugins", "--namespace", installed.plugins) == []
 
 

@@ -117,7 +117,7 @@ async def test_what_is_too_old_to_be_told_is_listed_anew(behind: Behind) -> None
         behind.create("comes")
         behind.kubectl("delete", "plugin", "goes")
         behind.cluster.kill("kube-apiserver")
-        behind.cluster.start("kube-apiserver")
+        await asyncio.to_thread(behind.cluster.start, "kube-apiserver")
         await until(lambda: "too old" in watched(behind, version), "a server that forgot", seconds=60)
         behind.proxy.heal()
         await until(lambda: behind.knows("comes"), "what came", seconds=CAUGHT_UP)

@@ -28,7 +28,8 @@ RUNNING = {"running": {"startedAt": BEGUN}}
 
 
 def terminated(code, reason="Error", message=""):
-    return {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": ENDED}}
+    times = {"startedAt": BEGUN, "finishedAt": ENDED}
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message, **times}}
 
 
 def pod(state=RUNNING, *, last=None, restarts=0, ready=True, revision="new", uid="u1", **meta):
@@ -209,6 +210,26 @@ def test_another_revision_and_a_restart_by_command_forgive():
     assert not asked.restarts.held
     assert asked.restarted == "now"
     assert judged(workload(), deployment(), [], spent).restarts.held
+
+
+@pytest.mark.parametrize(
+    ("called_unready", "started", "served"),
+    [
+        ("2026-01-01T00:00:02Z", "2026-01-01T00:00:03Z", False),  # its node was slow to hear of it
+        ("2026-01-01T00:00:03Z", "2026-01-01T00:00:03Z", False),
+        ("2026-01-01T00:01:00Z", "2026-01-01T00:00:03Z", True),
+        ("2026-01-01T00:00:02Z", "1970-01-01T00:00:00Z", False),  # runc could not start it
+    ],
+)
+def test_an_end_is_of_one_that_served_if_it_was_called_unready_after_its_start(
+    called_unready, started, served
+):
+    """What never was ready is known for that, also where its node was slow: so a broken revision is given up at once."""
+    found = pod(terminated(3), ready=False)
+    found["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = started
+    found["status"]["conditions"][0]["lastTransitionTime"] = called_unready
+    ((_, ended),) = ends(found)
+    assert ended.served is served
 
 
 @pytest.mark.parametrize(
