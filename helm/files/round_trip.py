@@ -18,6 +18,8 @@ class RoundTrip(Plugin):
         return word
 """
 SECONDS = 120
+# Connecting again for 15 s: right after an installation, nodes may not know the Service yet.
+CONNECTING = httpx.HTTPTransport(retries=6)
 
 
 def archive() -> bytes:
@@ -44,7 +46,8 @@ manifest = {
 }
 key = {"Authorization": f"Bearer {os.environ['XCORE_KEY']}"}
 waiting = {"timeoutSeconds": SECONDS}
-with httpx.Client(base_url=os.environ["XCORE_URL"], headers=key, timeout=SECONDS + 10) as controller:
+url = os.environ["XCORE_URL"]
+with httpx.Client(base_url=url, headers=key, timeout=SECONDS + 10, transport=CONNECTING) as controller:
     parts = {
         "manifest": ("plugin.json", json.dumps(manifest), "application/json"),
         "archive": ("code.tar.gz", archive(), "application/gzip"),

@@ -79,7 +79,7 @@ def ends(pod: Object) -> Iterator[tuple[int, Exit]]:
     ended = _ended(pod)
     if ended is not None:
         # While it waits for its next start, the newest end was not followed by a restart yet.
-        yield restarts + ("running" not in state), _exit(ended, served=_was_ready(pod))
+        yield restarts + ("running" not in state), _exit(ended, served=_was_ready(pod, ended))
 
 
 def ended_by_probe(pod: Object, events: Sequence[Object]) -> bool:
@@ -202,11 +202,13 @@ def _phase(pod: Object, by: str) -> Phase:
     )
 
 
-def _was_ready(pod: Object) -> bool:
-    """Kubernetes keeps no note of it: one that is not in its first moments is taken to have been."""
+def _was_ready(pod: Object, ended: dict[str, Any]) -> bool:
+    """Kubernetes keeps no note of it, but of when it called the pod not ready: that is before a container starts, or later."""
+    began = ended.get("startedAt") or ""
+    if not began or _seconds(began) == 0:  # it could not even be started
+        return False
     return bool(_container(pod).get("started")) or any(
-        c["type"] == "Ready" and c.get("lastTransitionTime", "") > pod["metadata"]["creationTimestamp"]
-        for c in _conditions(pod)
+        c["type"] == "Ready" and c.get("lastTransitionTime", "") > began for c in _conditions(pod)
     )
 
 
