@@ -1,7 +1,8 @@
 """Which folder speaks for which name. Pure.
 
 Whoever has a name keeps it, else the first folder in order gets it. A folder that reaches for somebody else's name
-is refused, and what it held before runs on.
+is refused, and what it held before runs on. Among resources of a cluster the oldest has it, and of those of one second the first in
+order, whichever was heard of first: every replica says the same.
 """
 
 from __future__ import annotations
@@ -31,8 +32,13 @@ def assign(
     def before(item: Declared) -> str | None:
         return held.get(item.folder) or known(item.folder)
 
+    def reaches(item: Declared) -> bool:
+        name = _name(item, before(item))
+        return name != before(item) and not (item.since and name in of_resources)
+
+    of_resources = {before(item) for item in declared if item.since}
     directory = Directory()
-    for item in sorted(declared, key=lambda d: (_name(d, before(d)) != before(d), d.since, d.folder)):
+    for item in sorted(declared, key=lambda d: (reaches(d), d.since, d.folder)):
         name = _name(item, before(item))
         if name is None:
             directory.misfits[item.folder] = item.error or Conflict("it holds no manifest")

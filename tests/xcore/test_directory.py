@@ -65,6 +65,17 @@ def test_a_resource_that_cannot_be_read_has_its_own_name_all_the_same():
     assert "the resource space/hello already has the name hello" in str(misfits["other/hello"])
 
 
+def test_of_two_resources_of_one_second_every_replica_takes_the_same():
+    """Whichever was heard of first; what a folder has it keeps, and what resources have no new folder takes."""
+    one, two = (Declared(f"{space}/hello", manifest("hello"), since="1") for space in ("one", "two"))
+    folder = item("a", "hello")
+    for held in ({}, {"two/hello": "hello"}, {"one/hello": "hello"}):
+        assert owners(two, one, held=held)[0] == {"hello": "one/hello"}
+    assert owners(two, one, folder, held={"a": "hello"})[0] == {"hello": "a"}
+    assert owners(two, one, folder, held={"two/hello": "hello"})[0] == {"hello": "one/hello"}
+    assert owners(two, one, folder)[0] == {"hello": "a"}
+
+
 def test_a_folder_that_reaches_for_the_name_of_another_keeps_its_own_plugin_and_is_told():
     held = {"a": "one", "b": "two"}
     directory = assign([item("a", "two"), item("b", "two")], held, held.get)
