@@ -228,7 +228,7 @@ def test_a_large_upload_neither_fills_memory_nor_holds_up_others(controller: Con
     sending.join()
     assert controller.request("GET", f"{AT}/hello").status == 200
     assert most - before <= 32 * MIB
-    assert slowest <= 0.5
+    assert slowest <= 1.0
 
 
 def test_an_upload_that_is_too_large_is_refused_while_it_comes(controller: Controller) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 
 import pytest
 from hypothesis import given, strategies as st
@@ -36,9 +35,7 @@ async def test_only_so_many_are_under_way_and_only_so_many_wait(front):
     await until(lambda: (bulkhead.active, bulkhead.waiting) == (2, 3))
     await until(lambda: len(upstream.journal) == 2)
     extra = await front.client()
-    started = time.monotonic()
-    answer = await extra.ask(request())
-    assert time.monotonic() - started < 0.1
+    answer = await extra.ask(request())  # while all before it still wait
     assert (answer.status, answer["xcore-reason"], answer["retry-after"]) == (503, "QueueFull", "1")
     for _ in clients:
         upstream.go.release()
