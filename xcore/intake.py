@@ -154,6 +154,11 @@ class Intake:
 
         await self._alone(order)
 
+    def restart(self, name: str, terms: Terms) -> None:
+        """Replace its instances by new ones."""
+        self._demand_of_version(name, terms)
+        self._manager.restart(name)
+
     async def suspend(self, name: str, terms: Terms) -> None:
         """Stop it and keep it stopped."""
         await self._set_mode(name, OperatingMode.SUSPENDED, terms)
@@ -206,10 +211,18 @@ class Intake:
         if self._ledger.declares_mode and await self._ledger.read(name) is not None:
             changes = {"spec": {"operatingMode": mode.value}}
             await self.patch(name, changes, terms, how="suspend" if suspends else "resume")
-        elif suspends:
+            return
+        self._demand_of_version(name, terms)
+        if suspends:
             self._manager.suspend(name)
         else:
             self._manager.resume(name)
+
+    def _demand_of_version(self, name: str, terms: Terms) -> None:
+        """Demand it of what a folder may have as well; raises PluginNotFound."""
+        version = self.version(name)
+        if terms.match is not None and not {"*", version} & terms.match:
+            raise _changed(version)
 
     async def _known(self, name: str) -> Shelved | None:
         """What the ledger has under the name; raises Conflict where a folder has it."""
@@ -263,8 +276,13 @@ def _demand(known: Shelved | None, terms: Terms) -> None:
         raise PreconditionFailed(f"{known.name} exists already")
     if terms.match is None or (known is not None and {"*", known.version} & terms.match):
         return
-    now = "does not exist" if known is None else f"has changed since; it is at {known.version}"
-    raise PreconditionFailed(f"the plugin {now}; read it again")
+    if known is None:
+        raise PreconditionFailed("the plugin does not exist; read it again")
+    raise _changed(known.version)
+
+
+def _changed(version: str) -> PreconditionFailed:
+    return PreconditionFailed(f"the plugin has changed since; it is at {version}; read it again")
 
 
 def _same(kept: Kept, made: Offer) -> bool:

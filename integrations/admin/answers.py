@@ -108,8 +108,8 @@ class Desk:
 
     @property
     def terms(self) -> Terms:
-        """Who asks, of an order without conditions."""
-        return Terms(by=self.request.state.caller)
+        """Who asks, and `If-Match`, of an order that has no note."""
+        return Terms(by=self.request.state.caller, match=matched(self.request))
 
     async def command(self, name: str, order: Callable[[], Awaitable[None]], patience: Patience) -> Response:
         """Carry out what has no body, once for each Idempotency-Key."""

@@ -89,7 +89,7 @@ async def restart(name: PluginName, desk: DeskOf, patience: PatienceOf) -> Respo
     """Replace the running instance by a new one, without a gap."""
 
     async def order() -> None:
-        desk.manager.restart(name)
+        desk.intake.restart(name, desk.terms)
 
     return await desk.command(name, order, patience)
 

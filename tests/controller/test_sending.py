@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from tests.harness import KEY, Answer, Controller
-from tests.support import HELLO, document
+from tests.harness import KEY, Answer, Controller, until
+from tests.support import HELLO, document, write_plugin
 from tests.xcore.archives import tar_gz, zipped
 
 AT = "/api/v1/plugins"
@@ -85,6 +86,24 @@ def test_a_change_is_made_only_to_what_was_read(controller: Controller) -> None:
     for value in ('W/"x"', '"a", "b"'):
         assert controller.request("DELETE", f"{AT}/hello", headers={"if-match": value}).status == 412
     assert controller.request("DELETE", f"{AT}/hello", headers={"if-match": "x"}).status == 400
+
+
+def test_a_command_is_carried_out_only_on_what_was_read(controller: Controller) -> None:
+    """Sent plugins and those of folders alike."""
+    folder = write_plugin(controller.plugins / "folder")
+    controller.wait_ready("folder")
+    controller.request("PUT", f"{AT}/hello", files=form(), params={"wait": "Ready"})
+    for name in ("hello", folder.name):
+        for command in ("restart", "suspend", "resume"):
+            at = f"{AT}/{name}/{command}"
+            tag = controller.request("GET", f"{AT}/{name}").headers["etag"]
+            stale = controller.request("POST", at, headers={"if-match": '"other"'})
+            assert (stale.status, stale.reason) == (412, "PreconditionFailed")
+            assert controller.request("POST", at, headers={"if-match": "x"}).status == 400
+            assert controller.request("POST", at, headers={"if-match": tag}).status == 202
+    assert controller.request("POST", f"{AT}/none/restart", headers={"if-match": "*"}).status == 404
+    shutil.rmtree(folder)
+    until(lambda: controller.request("GET", f"{AT}/folder").status == 404)
 
 
 def test_an_order_with_a_key_is_carried_out_once_also_over_a_restart(controller: Controller) -> None:
