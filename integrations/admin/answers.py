@@ -101,9 +101,10 @@ class Desk:
             return self.response(done.name, done.status)
         if not await self.manager.wait_ready(done.name, patience.seconds):
             conditions = {c["type"]: c for c in self.manager.get(done.name)["status"]["conditions"]}
-            ready = conditions["Ready"]
-            why = f"{ready['reason']} {ready['message']}".strip()
-            raise WaitTimeout(f"{done.name} is not Ready after {patience.seconds:g} s: {why}")
+            # What was there before may serve on.
+            told = conditions["Progressing" if conditions["Ready"]["status"] == "True" else "Ready"]
+            why = f"{told['reason']} {told['message']}".strip()
+            raise WaitTimeout(f"{done.name} did not become Ready, in {patience.seconds:g} s at most: {why}")
         return self.response(done.name, 200 if done.status == 202 else done.status)
 
     @property

@@ -194,7 +194,7 @@ LATE: Example = {
     "type": "about:blank",
     "title": "Not there in time",
     "status": 504,
-    "detail": "hello is not Ready after 0.1 s: Ready",
+    "detail": "hello did not become Ready, in 0.1 s at most: RollingOut",
     "component": "plugin",
     "reason": "WaitTimeout",
     "requestId": "3d6304ff03eb1c40",

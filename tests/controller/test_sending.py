@@ -106,6 +106,19 @@ def test_a_command_is_carried_out_only_on_what_was_read(controller: Controller) 
     until(lambda: controller.request("GET", f"{AT}/folder").status == 404)
 
 
+def test_who_waits_in_vain_is_told_what_stands_in_the_way(controller: Controller) -> None:
+    """The plugin's own trouble; where an older revision serves on, that of the newest."""
+    broken = tar_gz({"main.py": b"raise RuntimeError('it cannot be loaded')"})
+    waiting = {"wait": "Ready", "timeoutSeconds": 30}
+    first = controller.request("PUT", f"{AT}/hello", params=waiting, files=form())
+    assert first.status == 201
+    second = controller.request("PUT", f"{AT}/hello", params=waiting, files=form(archive=broken))
+    assert (second.status, second.reason) == (504, "WaitTimeout")
+    assert "hello did not become Ready, in 30 s at most: RolledBack" in second.json["detail"]
+    assert "it cannot be loaded" in second.json["detail"]
+    assert controller.call("hello", "greet").json == "Hello world"
+
+
 def test_an_order_with_a_key_is_carried_out_once_also_over_a_restart(controller: Controller) -> None:
     key = {"idempotency-key": f'"{os.urandom(8).hex()}"'}
     first = controller.request("POST", AT, files=form(), headers=key)
