@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`: the control plane, and behind the key every plugin that is ready.
+"""`/openapi.json`: the control plane, and behind the key every plugin that is ready.
 
 What a plugin says of itself is a stranger's: bounded in size and time, and made anew (`parts`) before it is shown.
 """
@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
+from controller.api import page
 from controller.api.parts import Part, part_of
 from integrations.admin.access import enter
 from integrations.grants import Grant
@@ -138,9 +139,10 @@ def _at(components: Mapping[str, Any], reference: str) -> Any:
 
 
 def install(app: FastAPI, routes: RouteTable) -> None:
-    """Serve both; the application itself must not (`openapi_url=None`)."""
+    """Serve it, and the page that shows it; the application itself must not (`openapi_url=None`)."""
     app.state.documents = PluginDocuments(routes)
     app.include_router(router)
+    app.include_router(page.router)
 
 
 @router.get("/openapi.json")
@@ -151,48 +153,3 @@ async def openapi(request: Request) -> JSONResponse:
     if state.gate is None or "authorization" in request.headers:
         document = merged(document, await state.documents.all(), enter(request))
     return JSONResponse(document, headers={"cache-control": "no-store", "vary": "authorization"})
-
-
-@router.get("/docs")
-async def docs() -> HTMLResponse:
-    """A page to read and try it; the key typed there stays in the page."""
-    # No frame of anybody's: a key is typed here.
-    framed = {"content-security-policy": "frame-ancestors 'none'"}
-    return HTMLResponse(_PAGE, headers={"cache-control": "no-store", **framed})
-
-
-_PAGE = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>xcore</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
-<style>form {{ font: 14px sans-serif; max-width: 1420px; margin: 16px auto 0; padding: 0 20px }}</style>
-</head>
-<body>
-<form id="form"><label>Key, to see the plugins: <input id="key" type="password" autocomplete="off" size="50"></label>
-<button>Show</button> <span id="told"></span></form>
-<div id="swagger-ui">This page needs the Swagger UI of cdn.jsdelivr.net; without it: <a href="/openapi.json">/openapi.json</a></div>
-<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
-<script>
-const told = document.getElementById("told")
-async function show(key) {{
-  const answer = await fetch("/openapi.json", key ? {{headers: {{Authorization: "Bearer " + key}}}} : {{}})
-  const body = await answer.json()
-  told.textContent = answer.ok ? "" : body.detail
-  if (!answer.ok) return
-  const ui = SwaggerUIBundle({{spec: body, dom_id: "#swagger-ui", deepLinking: true, onComplete: () => {{
-    if (key) ui.preauthorizeApiKey("{_KEY}", key)
-  }}}})
-}}
-document.getElementById("form").addEventListener("submit", event => {{
-  event.preventDefault()
-  show(document.getElementById("key").value.trim())
-}})
-show("")
-</script>
-</body>
-</html>
-"""

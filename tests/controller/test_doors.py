@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -85,8 +86,21 @@ def test_every_answer_says_that_its_type_is_meant(running: Controller, path: str
     assert running.request("GET", path).headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_page_that_takes_a_key_is_in_no_frame(running: Controller) -> None:
-    assert running.request("GET", "/docs").headers["content-security-policy"] == "frame-ancestors 'none'"
+def test_the_page_that_takes_a_key_is_in_no_frame_and_has_nothing_from_elsewhere(running: Controller) -> None:
+    """Its scripts and styles are the controller's, and what is sent goes to the controller."""
+    page = running.request("GET", "/docs")
+    told = {
+        words[0]: words[1:] for words in map(str.split, page.headers["content-security-policy"].split(";"))
+    }
+    assert told["frame-ancestors"] == told["default-src"] == told["base-uri"] == ["'none'"]
+    assert told["script-src"] == told["connect-src"] == ["'self'"]
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.content.decode())
+    assert all(asset.startswith("/") or asset == "data:," for asset in assets)
+    for asset in (asset for asset in assets if asset.startswith("/docs/")):
+        answer = running.request("GET", asset)
+        kind = "text/css" if asset.endswith(".css") else "text/javascript"
+        assert (answer.status, answer.headers["content-type"].split(";")[0]) == (200, kind)
+    assert running.request("GET", "/docs/favicon.png").status == 404
 
 
 @pytest.mark.parametrize(

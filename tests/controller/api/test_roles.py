@@ -14,6 +14,9 @@ OPEN = {
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
+    ("GET", "/docs/page.js"),
+    ("GET", "/docs/swagger-ui-bundle.js"),
+    ("GET", "/docs/swagger-ui.css"),
 }
 ADMIN, OPERATOR, CALLER, VIEWER = Role
 READERS, WRITERS, CALLERS = {ADMIN, OPERATOR, VIEWER}, {ADMIN, OPERATOR}, {ADMIN, OPERATOR, CALLER}
