@@ -63,12 +63,14 @@ def start_api_server_again() -> None:
     """Start what was killed, and return when it is ready and its clients ask it anew.
 
     These pause for up to 30 s after failures, each in its own time, and longer after every next one: whatever needs
-    several of them in a row (a Deployment's pod, behind a Service) would be minutes late.
+    several of them in a row (a Deployment's pod, behind a Service) would be minutes late. They end first: the one that
+    watches nodes would have missed all of them meanwhile, and call their pods not ready.
     """
+    for name in control.CLIENTS:
+        processes.kill(name)
     processes.start_again("kube-apiserver")
     wait_for(lambda: control.ready(programs()), "an API server that is ready")
     for name in control.CLIENTS:
-        processes.kill(name)
         processes.start_again(name)
 
 
