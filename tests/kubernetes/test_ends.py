@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.commands import ClusterError, wait_for
 from tests.kubernetes.release import Release
 from tests.kubernetes.serving import service_of
 
@@ -59,16 +60,32 @@ def harmed(pair: Release) -> Release:
     headers = {"Authorization": f"Bearer {pair.key()}"}
     with httpx.Client(base_url=service_of(pair), headers=headers, timeout=30, trust_env=False) as client:
         for name, action in (("hung", "hang"), ("fat", "fill")):
-            # Until the instance ends under the call: whoever hangs up earlier on a busy machine calls it off.
-            answer = client.post(f"/app/{name}/{action}")
-            assert answer.status_code in {502, 503, 504}, answer.text
+            wait_for(lambda: ends_under(client, pair, name, action), f"the end of {name}", seconds=60)  # noqa: B023
     for name, number in (("killed", signal.SIGKILL), ("stopped", signal.SIGSTOP)):
-        selector = f"--selector=xcore.dev/plugin={name},pod-template-hash"
-        (pod,) = cluster.get("pods", "-n", pair.plugins, selector)
+        pod = pod_of(pair, name)
         for pid in cluster.processes_of(pair.plugins, pod["metadata"]["name"]):
             with contextlib.suppress(ProcessLookupError):  # the first that goes takes the others with it
                 os.kill(pid, number)
     return pair
+
+
+def pod_of(release: Release, name: str) -> Any:
+    selector = f"--selector=xcore.dev/plugin={name},pod-template-hash"
+    (pod,) = release.cluster.get("pods", "-n", release.plugins, selector)
+    return pod
+
+
+def ends_under(client: httpx.Client, release: Release, name: str, action: str) -> bool:
+    """Call it, and tell whether its container ended by that: on a busy machine a call may be refused before it is there."""
+    answer = client.post(f"/app/{name}/{action}")
+    assert answer.status_code in {502, 503, 504}, answer.text
+
+    def again() -> bool:
+        return bool(pod_of(release, name)["status"]["containerStatuses"][0]["restartCount"])
+
+    with contextlib.suppress(ClusterError):
+        wait_for(again, "a restart", seconds=10)
+    return again()
 
 
 def ended(release: Release, name: str, reason: str) -> dict[str, Any]:
