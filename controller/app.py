@@ -154,12 +154,8 @@ def compose(
         expected=any("/" not in folder for folder in records.folders()),
         older=LegacyFolders(frozenset(() if sandbox_all else settings.trusted)),
     )
-    manager = Manager(
-        ground.runtime,
-        records=records,
-        collectors=[ground.ledger, sites],
-        trusted=frozenset(settings.trusted),
-    )
+    trusted = frozenset(settings.trusted)
+    manager = Manager(ground.runtime, records=records, collectors=[ground.ledger, sites], trusted=trusted)
     sources = Sources([loader, *ground.doors], ground.preparations)
     intake = Intake(ground.ledger, manager, hand_over=sources.refresh, staging=state / "uploads")
     plane = _plane(settings, ground, manager, gate)

@@ -156,7 +156,7 @@ class Intake:
 
     def restart(self, name: str, terms: Terms) -> None:
         """Replace its instances by new ones."""
-        self._demand_of_version(name, terms)
+        _demand_version(self.version(name), terms)
         self._manager.restart(name)
 
     async def suspend(self, name: str, terms: Terms) -> None:
@@ -212,17 +212,11 @@ class Intake:
             changes = {"spec": {"operatingMode": mode.value}}
             await self.patch(name, changes, terms, how="suspend" if suspends else "resume")
             return
-        self._demand_of_version(name, terms)
+        _demand_version(self.version(name), terms)
         if suspends:
             self._manager.suspend(name)
         else:
             self._manager.resume(name)
-
-    def _demand_of_version(self, name: str, terms: Terms) -> None:
-        """Demand it of what a folder may have as well; raises PluginNotFound."""
-        version = self.version(name)
-        if terms.match is not None and not {"*", version} & terms.match:
-            raise _changed(version)
 
     async def _known(self, name: str) -> Shelved | None:
         """What the ledger has under the name; raises Conflict where a folder has it."""
@@ -274,15 +268,14 @@ def _is_done(known: Shelved | None, terms: Terms) -> bool:
 def _demand(known: Shelved | None, terms: Terms) -> None:
     if terms.absent and known is not None:
         raise PreconditionFailed(f"{known.name} exists already")
-    if terms.match is None or (known is not None and {"*", known.version} & terms.match):
+    _demand_version(known.version if known is not None else None, terms)
+
+
+def _demand_version(version: str | None, terms: Terms) -> None:
+    if terms.match is None or (version is not None and {"*", version} & terms.match):
         return
-    if known is None:
-        raise PreconditionFailed("the plugin does not exist; read it again")
-    raise _changed(known.version)
-
-
-def _changed(version: str) -> PreconditionFailed:
-    return PreconditionFailed(f"the plugin has changed since; it is at {version}; read it again")
+    now = "does not exist" if version is None else f"has changed since; it is at {version}"
+    raise PreconditionFailed(f"the plugin {now}; read it again")
 
 
 def _same(kept: Kept, made: Offer) -> bool:

@@ -58,7 +58,6 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-# HTTPBearer is the name FastAPI gives to the control plane's key.
 _SCRIPT = """\
 const told = document.getElementById("told")
 async function show(key) {
@@ -67,7 +66,7 @@ async function show(key) {
   told.textContent = answer.ok ? "" : body.detail
   if (!answer.ok) return
   const ui = SwaggerUIBundle({spec: body, dom_id: "#swagger-ui", deepLinking: true, onComplete: () => {
-    if (key) ui.preauthorizeApiKey("HTTPBearer", key)
+    if (key) for (const scheme in body.components.securitySchemes) ui.preauthorizeApiKey(scheme, key)
   }})
 }
 document.getElementById("form").addEventListener("submit", event => {

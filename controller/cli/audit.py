@@ -49,9 +49,8 @@ def audit(
 def _verify(client: Client, form: str) -> None:
     with output.progress("verifying the audit"):
         verdict = _judged(client)
-        if (
-            verdict.problems
-        ):  # or its beginning was cut off between two pages: then it is whole when it is read again
+        # Its beginning may have been cut off between two pages: then it is whole when it is read again.
+        if verdict.problems:
             verdict = _judged(client)
     number, hashed = verdict.newest
     if form != "table":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import httpx
@@ -60,7 +61,7 @@ def harmed(pair: Release) -> Release:
     headers = {"Authorization": f"Bearer {pair.key()}"}
     with httpx.Client(base_url=service_of(pair), headers=headers, timeout=30, trust_env=False) as client:
         for name, action in (("hung", "hang"), ("fat", "fill")):
-            wait_for(lambda: ends_under(client, pair, name, action), f"the end of {name}", seconds=60)  # noqa: B023
+            wait_for(partial(ends_under, client, pair, name, action), f"the end of {name}", seconds=60)
     for name, number in (("killed", signal.SIGKILL), ("stopped", signal.SIGSTOP)):
         pod = pod_of(pair, name)
         for pid in cluster.processes_of(pair.plugins, pod["metadata"]["name"]):

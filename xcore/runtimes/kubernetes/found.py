@@ -204,8 +204,8 @@ def _phase(pod: Object, by: str) -> Phase:
 
 def _was_ready(pod: Object, ended: dict[str, Any]) -> bool:
     """Kubernetes keeps no note of it, but of when it called the pod not ready: that is before a container starts, or later."""
-    began = ended.get("startedAt") or ""
-    if not began or _seconds(began) == 0:  # it could not even be started
+    began = ended.get("startedAt")
+    if not _seconds(began):  # it could not even be started
         return False
     return bool(_container(pod).get("started")) or any(
         c["type"] == "Ready" and c.get("lastTransitionTime", "") > began for c in _conditions(pod)
